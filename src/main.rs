@@ -1,0 +1,3 @@
+//! The segue binary.
+
+fn main() {}
