@@ -1,0 +1,3 @@
+//! The logical replication stream of the `pgoutput` plugin.
+//!
+//! See <https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html>.
