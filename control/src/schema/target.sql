@@ -1,0 +1,200 @@
+-- The segue schema at the target. {version} is the version of this layout.
+--
+-- UNLOGGED tables are the mirror's: a crash of the target empties them, and an empty mirror_gate
+-- is what switches the mirror off (rule 6). LOGGED tables are the stream's proof.
+CREATE SCHEMA segue;
+COMMENT ON SCHEMA segue IS 'segue schema version {version}';
+
+-- Written by every writer of a row, with the row (rule 1). Recent versions only. xid lets a re-read
+-- of the source tell by its snapshot whether it saw the version (rules 7 and 8).
+CREATE UNLOGGED TABLE segue.row_rev (
+    "table"    text    NOT NULL,
+    key        bytea   NOT NULL,
+    rev        bigint  NOT NULL,
+    op_id      uuid,
+    xid        bigint,
+    from_log   boolean NOT NULL,
+    verified   boolean NOT NULL,
+    tombstone  boolean NOT NULL,
+    target_rev pg_lsn,
+    contract   integer,
+    PRIMARY KEY ("table", key)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000);
+
+-- One row while mirroring is allowed; no row, no mirroring.
+CREATE UNLOGGED TABLE segue.mirror_gate (
+    only_one boolean PRIMARY KEY DEFAULT true CHECK (only_one),
+    epoch    integer NOT NULL,
+    floor    bigint  NOT NULL
+);
+
+-- What the proxies say of each transaction: accepted, deferred or dropped, and why.
+CREATE UNLOGGED TABLE segue.op (
+    op_id        uuid PRIMARY KEY,
+    proxy        uuid NOT NULL,
+    outcome      text NOT NULL CHECK (outcome IN ('accepted', 'deferred', 'dropped')),
+    reason       text,
+    committed_at timestamptz,
+    mirrored_at  timestamptz NOT NULL
+);
+
+-- How far the stream has been applied, written in the transaction of the writes that it covers.
+CREATE TABLE segue.progress (
+    stream            text PRIMARY KEY,
+    epoch             integer NOT NULL,
+    commit_lsn        pg_lsn  NOT NULL,
+    holder            uuid,
+    system_identifier text    NOT NULL,
+    timeline          integer NOT NULL
+);
+
+-- Rows that have to be read again by key (rule 8). xid is the last logged transaction that touched
+-- the row; a re-read counts only if its snapshot contains it.
+CREATE TABLE segue.owed (
+    "table" text  NOT NULL,
+    key     bytea NOT NULL,
+    why     text  NOT NULL,
+    since   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    xid     bigint,
+    PRIMARY KEY ("table", key)
+);
+
+CREATE TABLE segue.tombstone (
+    "table" text   NOT NULL,
+    key     bytea  NOT NULL,
+    rev     bigint NOT NULL,
+    PRIMARY KEY ("table", key)
+);
+
+-- No early write at or under this revision may enter the table (rule 11).
+CREATE TABLE segue.table_floor (
+    "table" text PRIMARY KEY,
+    floor   bigint NOT NULL
+);
+
+CREATE TABLE segue.divergence (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    "table"     text  NOT NULL,
+    key         bytea NOT NULL,
+    key_columns jsonb NOT NULL,
+    kind        text  NOT NULL CHECK (kind IN ('missing_row', 'extra_row', 'different_row', 'phantom',
+                      'foreign_write', 'lost_mirror', 'schema_drift', 'sequence_behind')),
+    state       text  NOT NULL CHECK (state IN ('open', 'repaired', 'ignored')),
+    detected_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    repaired_at timestamptz,
+    repair      text,
+    source_rev  bigint,
+    target_rev  bigint,
+    op_id       uuid,
+    columns     text[] NOT NULL DEFAULT '{}'
+);
+CREATE INDEX ON segue.divergence (detected_at);
+
+-- What a repair found and what it left, as column: text; enough to undo it.
+CREATE TABLE segue.journal (
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    divergence bigint REFERENCES segue.divergence (id) ON DELETE CASCADE,
+    at         timestamptz NOT NULL DEFAULT clock_timestamp(),
+    "table"    text  NOT NULL,
+    key        bytea NOT NULL,
+    before     jsonb,
+    after      jsonb
+);
+
+-- Each proxy once a second; counters are totals since the proxy started.
+CREATE UNLOGGED TABLE segue.proxy (
+    id       uuid PRIMARY KEY,
+    lease    timestamptz NOT NULL,
+    counters jsonb NOT NULL
+);
+
+-- The reconciler's own totals, once a second.
+CREATE TABLE segue.reconciler (
+    stream   text PRIMARY KEY,
+    at       timestamptz NOT NULL,
+    counters jsonb NOT NULL
+);
+
+-- What the report plots: a sample a second, old ones removed by the reconciler.
+CREATE TABLE segue.sample (
+    at                       timestamptz PRIMARY KEY,
+    lag_bytes                bigint NOT NULL,
+    lag_seconds              double precision NOT NULL,
+    staleness_seconds_p50    double precision,
+    staleness_seconds_p99    double precision,
+    verified                 bigint NOT NULL,
+    applied                  bigint NOT NULL,
+    repaired                 bigint NOT NULL
+);
+
+-- What happened to the machinery itself: target lost and back, gate armed, floor refused.
+CREATE TABLE segue.event (
+    id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    kind text NOT NULL,
+    text text NOT NULL
+);
+
+-- A copy of the source's phase, which only lags.
+CREATE TABLE segue.phase (
+    only_one          boolean PRIMARY KEY DEFAULT true CHECK (only_one),
+    epoch             integer NOT NULL,
+    phase             text    NOT NULL,
+    fence             text,
+    contract          jsonb   NOT NULL,
+    contract_hash     text    NOT NULL,
+    system_identifier text    NOT NULL
+);
+
+-- Rules 1 and 2: admits one source transaction's rows or refuses all of them. The statements of a
+-- volatile function take a snapshot each, so the tests of a later statement see what was committed
+-- while an earlier one waited for a lock. The caller's data statements follow in the transaction.
+--
+-- SQLSTATEs: SG001 the gate is shut or of another epoch, SG002 at or under a floor, SG003 an entry
+-- holds something newer, or the log has written this op already.
+CREATE FUNCTION segue.admit(
+    p_epoch integer, p_op uuid, p_xid bigint, p_proxy uuid, p_committed_at timestamptz,
+    p_contract integer, p_tables text[], p_keys bytea[], p_revs bigint[], p_tombstones boolean[]
+) RETURNS void LANGUAGE plpgsql VOLATILE AS $body$
+DECLARE
+    admitted bigint;
+    gate record;
+BEGIN
+    -- Rule 5: an xid of its own before the gate is read.
+    PERFORM pg_catalog.pg_current_xact_id();
+    INSERT INTO segue.row_rev AS held
+        ("table", key, rev, op_id, xid, from_log, verified, tombstone, target_rev, contract)
+    SELECT n."table", n.key, n.rev, p_op, p_xid, false, false, n.tombstone,
+           pg_catalog.pg_current_wal_insert_lsn(), p_contract
+    FROM ROWS FROM (pg_catalog.unnest(p_tables), pg_catalog.unnest(p_keys),
+                    pg_catalog.unnest(p_revs), pg_catalog.unnest(p_tombstones))
+         AS n("table", key, rev, tombstone)
+    ORDER BY n."table" COLLATE "C", n.key
+    ON CONFLICT ("table", key) DO UPDATE
+    SET rev = excluded.rev, op_id = excluded.op_id, xid = excluded.xid, from_log = false,
+        verified = false, tombstone = excluded.tombstone, target_rev = excluded.target_rev,
+        contract = excluded.contract
+    WHERE held.rev < excluded.rev
+      AND NOT (held.from_log AND held.op_id IS NOT DISTINCT FROM excluded.op_id);
+    GET DIAGNOSTICS admitted = ROW_COUNT;
+    IF admitted < pg_catalog.cardinality(p_keys) THEN
+        RAISE EXCEPTION 'a newer version has been written' USING ERRCODE = 'SG003';
+    END IF;
+    SELECT g.epoch, g.floor INTO gate FROM segue.mirror_gate g;
+    IF NOT FOUND OR gate.epoch <> p_epoch THEN
+        RAISE EXCEPTION 'the mirror gate is shut' USING ERRCODE = 'SG001';
+    END IF;
+    IF EXISTS (
+        SELECT 1 FROM ROWS FROM (pg_catalog.unnest(p_tables), pg_catalog.unnest(p_revs))
+               AS n("table", rev)
+        LEFT JOIN segue.table_floor f ON f."table" = n."table"
+        WHERE n.rev <= gate.floor OR n.rev <= f.floor
+    ) THEN
+        RAISE EXCEPTION 'the version is at or under the floor' USING ERRCODE = 'SG002';
+    END IF;
+    INSERT INTO segue.op (op_id, proxy, outcome, committed_at, mirrored_at)
+    VALUES (p_op, p_proxy, 'accepted', p_committed_at, pg_catalog.clock_timestamp())
+    ON CONFLICT (op_id) DO UPDATE
+    SET outcome = 'accepted', reason = NULL, mirrored_at = excluded.mirrored_at;
+END
+$body$;
