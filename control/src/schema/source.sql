@@ -12,9 +12,3 @@ CREATE TABLE segue.phase (
     contract_hash     text    NOT NULL,
     system_identifier text    NOT NULL
 );
-
--- One row, updated now and then by the reconciler, so that an idle table set does not hold WAL.
-CREATE TABLE segue.heartbeat (
-    only_one boolean PRIMARY KEY DEFAULT true CHECK (only_one),
-    at       timestamptz NOT NULL
-);
