@@ -1,1 +1,4 @@
 //! Segue: control.
+
+pub mod report;
+pub mod status;

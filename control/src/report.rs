@@ -1,0 +1,383 @@
+//! What `segue report` says: every divergence that was found, what was done about it, and the course
+//! of lag and staleness, read from the target alone.
+//!
+//! Does not hold rows' contents but for what the journal kept of a repair, and that only in
+//! [`show`].
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use tokio_postgres::{Client, Row, Transaction};
+
+use crate::status::{self, FactsError, StatusFacts};
+
+/// Divergences listed at most; the summary counts them all. A page with more is no use to anybody.
+pub const DIVERGENCES_MAX: usize = 1000;
+/// Points of a plot at most: more than its width in pixels would show.
+const SAMPLES_MAX: i32 = 300;
+/// Events listed at most, the newest first.
+const EVENTS_MAX: i64 = 200;
+
+/// From when on divergences, events and samples are wanted.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Since {
+    /// From the first.
+    Beginning,
+    /// From this time on, in any form that PostgreSQL reads.
+    Time(String),
+    /// This long ago.
+    SecondsAgo(f64),
+}
+
+/// The divergence report. The field names are the JSON names.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct Report {
+    /// From when on; none from the beginning. RFC 3339.
+    pub since: Option<String>,
+    /// Counts over all of them.
+    pub summary: Summary,
+    /// The divergences: open ones first, then the newest.
+    pub divergences: Vec<Divergence>,
+    /// Whether there are more than the list holds.
+    pub divergences_truncated: bool,
+    /// What happened to the machinery, the newest first.
+    pub events: Vec<Event>,
+    /// The state of the migration at the same moment.
+    pub status: StatusFacts,
+    /// The course of lag and staleness, for the plots.
+    #[serde(skip)]
+    pub samples: Vec<Sample>,
+}
+
+/// Divergences, counted.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Summary {
+    /// Found and not yet repaired.
+    pub open: i64,
+    /// Found and repaired.
+    pub repaired: i64,
+    /// Found and left as they are, by decision.
+    pub ignored: i64,
+    /// All of them, by kind.
+    pub by_kind: BTreeMap<String, i64>,
+}
+
+/// One place where the target was not what the source's log says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Divergence {
+    /// Its number in `segue.divergence`.
+    pub id: i64,
+    /// The table's canonical name.
+    pub table: String,
+    /// The row's key, column: text.
+    pub key: serde_json::Map<String, serde_json::Value>,
+    /// What was wrong.
+    pub kind: String,
+    /// `open`, `repaired` or `ignored`.
+    pub state: String,
+    /// RFC 3339.
+    pub detected_at: String,
+    /// RFC 3339; none while it is open.
+    pub repaired_at: Option<String>,
+    /// How it was repaired, in words.
+    pub repair: Option<String>,
+    /// The revision of the source's version, a decimal number.
+    pub source_rev: Option<String>,
+    /// The revision of what the target held; none if nothing is known of it.
+    pub target_rev: Option<String>,
+    /// The source transaction's op id, 32 hexadecimal digits.
+    pub op_id: Option<String>,
+    /// The columns that differed.
+    pub columns: Vec<String>,
+}
+
+/// One divergence with what the journal kept of its repair.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DivergenceDetail {
+    /// The divergence itself.
+    #[serde(flatten)]
+    pub divergence: Divergence,
+    /// What was written, in order.
+    pub journal: Vec<JournalEntry>,
+}
+
+/// A write that repaired something.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct JournalEntry {
+    /// RFC 3339.
+    pub at: String,
+    /// The row before, column: text; none if it was not there.
+    pub before: Option<serde_json::Map<String, serde_json::Value>>,
+    /// The row after; none if it was deleted.
+    pub after: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+/// Something that happened to the machinery itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Event {
+    /// RFC 3339.
+    pub at: String,
+    /// A stable word.
+    pub kind: String,
+    /// What happened, for people.
+    pub text: String,
+}
+
+/// Lag and staleness over a short stretch of time: the worst of it.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Sample {
+    /// Seconds since 1970.
+    pub at_seconds: f64,
+    /// Bytes of log not applied.
+    pub lag_bytes: f64,
+    /// Seconds behind the source.
+    pub lag_seconds: f64,
+    /// From source commit to target; none if the mirror brought nothing.
+    pub staleness_seconds_p50: Option<f64>,
+    /// As `staleness_seconds_p50`, of the slowest hundredth.
+    pub staleness_seconds_p99: Option<f64>,
+    /// Rows verified so far.
+    pub verified: f64,
+    /// Rows applied so far.
+    pub applied: f64,
+}
+
+/// Reads the report of the migration whose target `client` is connected to.
+pub async fn read(client: &mut Client, since: &Since) -> Result<Report, FactsError> {
+    let snapshot = status::snapshot(client).await?;
+    let from = resolve(&snapshot, since).await?;
+    let mut divergences = read_divergences(&snapshot, &from).await?;
+    let divergences_truncated = divergences.len() > DIVERGENCES_MAX;
+    divergences.truncate(DIVERGENCES_MAX);
+    let report = Report {
+        since: (*since != Since::Beginning).then(|| from.clone()),
+        summary: read_summary(&snapshot, &from).await?,
+        divergences,
+        divergences_truncated,
+        events: read_events(&snapshot, &from).await?,
+        status: status::read_in(&snapshot).await?,
+        samples: read_samples(&snapshot, &from).await?,
+    };
+    snapshot
+        .commit()
+        .await
+        .map_err(FactsError::query("the report"))?;
+    Ok(report)
+}
+
+/// Reads one divergence and its repair; none if there is no such number.
+pub async fn show(client: &mut Client, id: i64) -> Result<Option<DivergenceDetail>, FactsError> {
+    let sql = format!("{} WHERE d.id = $1", select_divergence());
+    let found = client
+        .query_opt(&sql, &[&id])
+        .await
+        .map_err(FactsError::query("the divergence"))?;
+    let Some(found) = found else { return Ok(None) };
+    let sql = format!(
+        "SELECT {} AS at, before::text AS before, after::text AS after
+         FROM segue.journal WHERE divergence = $1 ORDER BY id",
+        status::utc("at")
+    );
+    let rows = client
+        .query(&sql, &[&id])
+        .await
+        .map_err(FactsError::query("the journal"))?;
+    Ok(Some(DivergenceDetail {
+        divergence: divergence(&found)?,
+        journal: rows.iter().map(journal_entry).collect::<Result<_, _>>()?,
+    }))
+}
+
+/// The start as RFC 3339, which is also how the other queries take it.
+async fn resolve(snapshot: &Transaction<'_>, since: &Since) -> Result<String, FactsError> {
+    let (time, seconds) = match since {
+        Since::Beginning => return Ok("-infinity".to_owned()),
+        Since::Time(text) => (Some(text.as_str()), None),
+        Since::SecondsAgo(seconds) => (None, Some(*seconds)),
+    };
+    let at = "coalesce($1::text::timestamptz, clock_timestamp() - make_interval(secs => $2))";
+    let row = snapshot
+        .query_one(&format!("SELECT {}", status::utc(at)), &[&time, &seconds])
+        .await
+        .map_err(FactsError::query("the time given"))?;
+    Ok(row.get(0))
+}
+
+async fn read_summary(snapshot: &Transaction<'_>, from: &str) -> Result<Summary, FactsError> {
+    let rows = snapshot
+        .query(
+            "SELECT kind, state, count(*) FROM segue.divergence
+             WHERE detected_at >= $1::text::timestamptz OR state = 'open' GROUP BY kind, state",
+            &[&from],
+        )
+        .await
+        .map_err(FactsError::query("the divergences"))?;
+    let mut summary = Summary::default();
+    for row in rows {
+        let (kind, state, count): (String, &str, i64) = (row.get(0), row.get(1), row.get(2));
+        match state {
+            "open" => summary.open += count,
+            "repaired" => summary.repaired += count,
+            _ => summary.ignored += count,
+        }
+        *summary.by_kind.entry(kind).or_default() += count;
+    }
+    Ok(summary)
+}
+
+fn select_divergence() -> String {
+    format!(
+        r#"SELECT d.id, d."table", d.key_columns::text AS key, d.kind, d.state, d.repair, d.columns,
+                  {} AS detected_at, {} AS repaired_at,
+                  d.source_rev::text AS source_rev, d.target_rev::text AS target_rev,
+                  replace(d.op_id::text, '-', '') AS op_id
+           FROM segue.divergence d"#,
+        status::utc("d.detected_at"),
+        status::utc("d.repaired_at")
+    )
+}
+
+/// An open divergence is in the report however old it is.
+async fn read_divergences(
+    snapshot: &Transaction<'_>,
+    from: &str,
+) -> Result<Vec<Divergence>, FactsError> {
+    let sql = format!(
+        "{} WHERE d.detected_at >= $1::text::timestamptz OR d.state = 'open'
+         ORDER BY d.state <> 'open', d.detected_at DESC, d.id DESC LIMIT {}",
+        select_divergence(),
+        DIVERGENCES_MAX + 1
+    );
+    let rows = snapshot
+        .query(&sql, &[&from])
+        .await
+        .map_err(FactsError::query("the divergences"))?;
+    rows.iter().map(divergence).collect()
+}
+
+fn divergence(row: &Row) -> Result<Divergence, FactsError> {
+    Ok(Divergence {
+        id: row.get("id"),
+        table: row.get("table"),
+        key: columns(row.get("key"))?.unwrap_or_default(),
+        kind: row.get("kind"),
+        state: row.get("state"),
+        detected_at: row.get("detected_at"),
+        repaired_at: row.get("repaired_at"),
+        repair: row.get("repair"),
+        source_rev: row.get("source_rev"),
+        target_rev: row.get("target_rev"),
+        op_id: row.get("op_id"),
+        columns: row.get("columns"),
+    })
+}
+
+fn journal_entry(row: &Row) -> Result<JournalEntry, FactsError> {
+    Ok(JournalEntry {
+        at: row.get("at"),
+        before: columns(row.get("before"))?,
+        after: columns(row.get("after"))?,
+    })
+}
+
+/// A `jsonb` object of column: text.
+fn columns(
+    text: Option<&str>,
+) -> Result<Option<serde_json::Map<String, serde_json::Value>>, FactsError> {
+    text.map(serde_json::from_str)
+        .transpose()
+        .map_err(|source| FactsError::Json {
+            what: "a row's columns",
+            source,
+        })
+}
+
+async fn read_events(snapshot: &Transaction<'_>, from: &str) -> Result<Vec<Event>, FactsError> {
+    let sql = format!(
+        "SELECT {} AS at, kind, text FROM segue.event
+         WHERE segue.event.at >= $1::text::timestamptz
+         ORDER BY id DESC LIMIT {EVENTS_MAX}",
+        status::utc("at")
+    );
+    let rows = snapshot
+        .query(&sql, &[&from])
+        .await
+        .map_err(FactsError::query("the events"))?;
+    let event = |row: &Row| Event {
+        at: row.get("at"),
+        kind: row.get("kind"),
+        text: row.get("text"),
+    };
+    Ok(rows.iter().map(event).collect())
+}
+
+async fn read_samples(snapshot: &Transaction<'_>, from: &str) -> Result<Vec<Sample>, FactsError> {
+    let rows = snapshot
+        .query(
+            "SELECT extract(epoch FROM max(at))::float8, max(lag_bytes)::float8, max(lag_seconds),
+                    max(staleness_seconds_p50), max(staleness_seconds_p99),
+                    max(verified)::float8, max(applied)::float8
+             FROM (SELECT s.*, ntile($2::int) OVER (ORDER BY at) AS stretch
+                   FROM segue.sample s WHERE at >= $1::text::timestamptz) AS tiled
+             GROUP BY stretch ORDER BY stretch",
+            &[&from, &SAMPLES_MAX],
+        )
+        .await
+        .map_err(FactsError::query("the samples"))?;
+    let sample = |row: &Row| Sample {
+        at_seconds: row.get(0),
+        lag_bytes: row.get(1),
+        lag_seconds: row.get(2),
+        staleness_seconds_p50: row.get(3),
+        staleness_seconds_p99: row.get(4),
+        verified: row.get(5),
+        applied: row.get(6),
+    };
+    Ok(rows.iter().map(sample).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_that_scripts_rely_on_is_there() {
+        let report = Report {
+            divergences: vec![Divergence {
+                id: 1,
+                table: "public.t".into(),
+                key: serde_json::Map::new(),
+                kind: "missing_row".into(),
+                state: "open".into(),
+                detected_at: String::new(),
+                repaired_at: None,
+                repair: None,
+                source_rev: Some("36028797018963968".into()),
+                target_rev: None,
+                op_id: None,
+                columns: vec![],
+            }],
+            ..Report::default()
+        };
+        let json = serde_json::to_value(&report).unwrap();
+        for name in ["open", "repaired", "by_kind"] {
+            assert!(!json["summary"][name].is_null(), "summary.{name}");
+        }
+        for name in [
+            "id",
+            "table",
+            "key",
+            "kind",
+            "state",
+            "detected_at",
+            "repaired_at",
+            "source_rev",
+            "target_rev",
+            "op_id",
+            "columns",
+        ] {
+            assert!(json["divergences"][0].get(name).is_some(), "{name}");
+        }
+        assert!(json["divergences"][0]["source_rev"].is_string());
+    }
+}

@@ -1,0 +1,433 @@
+//! What `segue status` and the HTTP endpoint say of a migration, read from the target alone, so that
+//! it can be said while every other part is down.
+//!
+//! Does not decide anything: no other part of Segue reads these structs.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Transaction};
+
+/// A proxy that has not renewed its lease for this long no longer takes part. It renews it once a
+/// second, so five were missed.
+const PROXY_SILENT_SECONDS: f64 = 5.0;
+
+/// Why the facts could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum FactsError {
+    /// The target was never set up.
+    #[error("the target has no `segue` schema: run `segue setup` first")]
+    NoSchema,
+    /// A query failed.
+    #[error("could not read {what} at the target")]
+    Query {
+        /// What was being read.
+        what: &'static str,
+        /// What the server or the connection said.
+        #[source]
+        source: tokio_postgres::Error,
+    },
+    /// A JSON value is not what this version writes.
+    #[error("could not read {what}: another version of Segue wrote them")]
+    Json {
+        /// What was being read.
+        what: &'static str,
+        /// What is wrong with them.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+impl FactsError {
+    /// For `map_err`: a query for `what` failed.
+    pub(crate) fn query(what: &'static str) -> impl FnOnce(tokio_postgres::Error) -> Self {
+        move |source| match source.code() {
+            Some(code)
+                if *code == SqlState::UNDEFINED_TABLE || *code == SqlState::INVALID_SCHEMA_NAME =>
+            {
+                Self::NoSchema
+            }
+            Some(_) | None => Self::Query { what, source },
+        }
+    }
+}
+
+/// One reading of the migration's state. The field names are the JSON names.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct StatusFacts {
+    /// When the target was read, RFC 3339.
+    pub at: String,
+    /// The target database's name.
+    pub database: String,
+    /// The phase, or none before the first setup was finished.
+    pub phase: Option<String>,
+    /// The authority's generation.
+    pub epoch: Option<i32>,
+    /// Bytes of the source's log that the target has not applied.
+    pub lag_bytes: Option<i64>,
+    /// How far the target's applied state is behind the source.
+    pub lag_seconds: Option<f64>,
+    /// From a source commit to the moment when the log proved its rows.
+    pub proven_seconds_p50: Option<f64>,
+    /// As `proven_seconds_p50`, of the slowest hundredth.
+    pub proven_seconds_p99: Option<f64>,
+    /// Rows that have to be read again by key.
+    pub owed_rows: i64,
+    /// How long the oldest of them has waited.
+    pub owed_seconds_max: Option<f64>,
+    /// Divergences that were found and not yet repaired.
+    pub open_divergences: i64,
+    /// Log that the source holds back for the slot.
+    pub slot_wal_bytes: Option<i64>,
+    /// `max_slot_wal_keep_size`; none if the source sets no bound.
+    pub slot_wal_budget_bytes: Option<i64>,
+    /// What became of the rows that the log brought.
+    pub rows: Rows,
+    /// What the proxies did, summed over them.
+    pub mirror: Mirror,
+    /// The reconciler's last word.
+    pub reconciler: Reconciler,
+    /// The source position up to which the target holds everything, as last recorded.
+    pub applied_lsn: Option<String>,
+}
+
+/// Rows from the log, by verdict.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Rows {
+    /// The mirror had brought them, and they were equal.
+    pub verified: u64,
+    /// The log had to bring them.
+    pub applied: u64,
+    /// The target held something else; it was put right.
+    pub repaired: u64,
+    /// A newer version stood there already.
+    pub superseded: u64,
+    /// Of those applied: no proxy had said anything of their transaction.
+    pub unmirrored: u64,
+    /// Those applied, by reason.
+    pub applied_why: BTreeMap<String, u64>,
+}
+
+/// The mirror's own account.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct Mirror {
+    /// Whether early writes are admitted at the target.
+    pub gate: Gate,
+    /// Proxies that renewed their lease lately.
+    pub proxies: u64,
+    /// Rows whose effect was captured.
+    pub captured: u64,
+    /// Transactions handed to the target.
+    pub transactions: u64,
+    /// Writes left to the log on purpose, by reason.
+    pub deferred: BTreeMap<String, u64>,
+    /// Transactions that the mirror should have brought and did not, by reason.
+    pub failed: BTreeMap<String, u64>,
+    /// From a source commit to the same rows on the target, at the slowest living proxy.
+    pub staleness_seconds_p50: Option<f64>,
+    /// As `staleness_seconds_p50`, of the slowest hundredth.
+    pub staleness_seconds_p99: Option<f64>,
+}
+
+/// The mirror gate at the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gate {
+    /// Early writes are admitted.
+    Open,
+    /// All writes are left to the log.
+    #[default]
+    Shut,
+}
+
+/// Whether a reconciler is there.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct Reconciler {
+    /// When it last reported, RFC 3339; none if one never did.
+    pub reported_at: Option<String>,
+    /// How long ago that was, by the target's clock.
+    pub silent_seconds: Option<f64>,
+}
+
+impl Reconciler {
+    /// Whether the last report is older than `bound_seconds`, or there never was one.
+    pub fn is_silent(&self, bound_seconds: f64) -> bool {
+        self.silent_seconds
+            .is_none_or(|seconds| seconds > bound_seconds)
+    }
+}
+
+/// Reads the state of the migration whose target `client` is connected to.
+pub async fn read(client: &mut Client) -> Result<StatusFacts, FactsError> {
+    let snapshot = snapshot(client).await?;
+    let facts = read_in(&snapshot).await?;
+    snapshot
+        .commit()
+        .await
+        .map_err(FactsError::query("the state of the migration"))?;
+    Ok(facts)
+}
+
+/// A read-only transaction in which all queries see the same moment.
+pub(crate) async fn snapshot(client: &mut Client) -> Result<Transaction<'_>, FactsError> {
+    client
+        .build_transaction()
+        .isolation_level(tokio_postgres::IsolationLevel::RepeatableRead)
+        .read_only(true)
+        .start()
+        .await
+        .map_err(FactsError::query("the state of the migration"))
+}
+
+/// SQL for a timestamp as RFC 3339 in UTC.
+pub(crate) fn utc(timestamp: &str) -> String {
+    format!(r#"to_char({timestamp} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')"#)
+}
+
+/// As [`read`], within a transaction of the caller's.
+pub(crate) async fn read_in(snapshot: &Transaction<'_>) -> Result<StatusFacts, FactsError> {
+    let mut facts = StatusFacts::default();
+    read_state(snapshot, &mut facts).await?;
+    read_reconciler(snapshot, &mut facts).await?;
+    read_proxies(snapshot, &mut facts.mirror).await?;
+    Ok(facts)
+}
+
+async fn read_state(snapshot: &Transaction<'_>, facts: &mut StatusFacts) -> Result<(), FactsError> {
+    let row = snapshot
+        .query_one(
+            &format!(
+                "SELECT {} AS at, current_database()::text AS database, p.phase, p.epoch,
+                        EXISTS (SELECT FROM segue.mirror_gate) AS gate,
+                        (SELECT count(*) FROM segue.owed) AS owed_rows,
+                        (SELECT extract(epoch FROM clock_timestamp() - min(since))::float8
+                         FROM segue.owed) AS owed_seconds_max,
+                        (SELECT count(*) FROM segue.divergence WHERE state = 'open') AS open
+                 FROM (SELECT) AS always LEFT JOIN segue.phase p ON true",
+                utc("clock_timestamp()")
+            ),
+            &[],
+        )
+        .await
+        .map_err(FactsError::query("the state of the migration"))?;
+    facts.at = row.get("at");
+    facts.database = row.get("database");
+    facts.phase = row.get("phase");
+    facts.epoch = row.get("epoch");
+    facts.owed_rows = row.get("owed_rows");
+    facts.owed_seconds_max = row.get("owed_seconds_max");
+    facts.open_divergences = row.get("open");
+    facts.mirror.gate = if row.get("gate") {
+        Gate::Open
+    } else {
+        Gate::Shut
+    };
+    Ok(())
+}
+
+/// What the reconciler writes into `segue.reconciler.counters`. Everything may be absent: it has
+/// measured nothing in its first second.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ReconcilerCounters {
+    verified: u64,
+    applied: u64,
+    repaired: u64,
+    superseded: u64,
+    unmirrored: u64,
+    applied_why: BTreeMap<String, u64>,
+    proven_seconds_p50: Option<f64>,
+    proven_seconds_p99: Option<f64>,
+    lag_bytes: Option<i64>,
+    lag_seconds: Option<f64>,
+    applied_lsn: Option<String>,
+    slot_wal_bytes: Option<i64>,
+    slot_wal_budget_bytes: Option<i64>,
+}
+
+async fn read_reconciler(
+    snapshot: &Transaction<'_>,
+    facts: &mut StatusFacts,
+) -> Result<(), FactsError> {
+    let row = snapshot
+        .query_opt(
+            &format!(
+                "SELECT {} AS at, counters::text AS counters,
+                        extract(epoch FROM clock_timestamp() - at)::float8 AS silent_seconds
+                 FROM segue.reconciler ORDER BY segue.reconciler.at DESC LIMIT 1",
+                utc("at")
+            ),
+            &[],
+        )
+        .await
+        .map_err(FactsError::query("the reconciler's counters"))?;
+    let Some(row) = row else { return Ok(()) };
+    let counters: ReconcilerCounters = parse("the reconciler's counters", row.get("counters"))?;
+    facts.reconciler = Reconciler {
+        reported_at: row.get("at"),
+        silent_seconds: row.get("silent_seconds"),
+    };
+    facts.rows = Rows {
+        verified: counters.verified,
+        applied: counters.applied,
+        repaired: counters.repaired,
+        superseded: counters.superseded,
+        unmirrored: counters.unmirrored,
+        applied_why: counters.applied_why,
+    };
+    facts.lag_bytes = counters.lag_bytes;
+    facts.lag_seconds = counters.lag_seconds;
+    facts.proven_seconds_p50 = counters.proven_seconds_p50;
+    facts.proven_seconds_p99 = counters.proven_seconds_p99;
+    facts.slot_wal_bytes = counters.slot_wal_bytes;
+    facts.slot_wal_budget_bytes = counters.slot_wal_budget_bytes;
+    facts.applied_lsn = counters.applied_lsn;
+    Ok(())
+}
+
+/// What a proxy writes into `segue.proxy.counters`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ProxyCounters {
+    captured: u64,
+    transactions: u64,
+    deferred: BTreeMap<String, u64>,
+    failed: BTreeMap<String, u64>,
+    staleness_seconds_p50: Option<f64>,
+    staleness_seconds_p99: Option<f64>,
+}
+
+async fn read_proxies(snapshot: &Transaction<'_>, mirror: &mut Mirror) -> Result<(), FactsError> {
+    let rows = snapshot
+        .query(
+            "SELECT counters::text AS counters,
+                    extract(epoch FROM clock_timestamp() - lease)::float8 AS silent_seconds
+             FROM segue.proxy",
+            &[],
+        )
+        .await
+        .map_err(FactsError::query("the proxies' counters"))?;
+    for row in rows {
+        let counters: ProxyCounters = parse("a proxy's counters", row.get("counters"))?;
+        let silent_seconds: f64 = row.get("silent_seconds");
+        add_proxy(mirror, counters, silent_seconds < PROXY_SILENT_SECONDS);
+    }
+    Ok(())
+}
+
+/// A proxy that is gone still counts for the totals; its staleness says nothing of now.
+fn add_proxy(mirror: &mut Mirror, counters: ProxyCounters, living: bool) {
+    mirror.captured += counters.captured;
+    mirror.transactions += counters.transactions;
+    add_each(&mut mirror.deferred, counters.deferred);
+    add_each(&mut mirror.failed, counters.failed);
+    if living {
+        mirror.proxies += 1;
+        raise(
+            &mut mirror.staleness_seconds_p50,
+            counters.staleness_seconds_p50,
+        );
+        raise(
+            &mut mirror.staleness_seconds_p99,
+            counters.staleness_seconds_p99,
+        );
+    }
+}
+
+fn add_each(totals: &mut BTreeMap<String, u64>, counts: BTreeMap<String, u64>) {
+    for (reason, count) in counts {
+        *totals.entry(reason).or_default() += count;
+    }
+}
+
+fn raise(worst: &mut Option<f64>, value: Option<f64>) {
+    *worst = match (*worst, value) {
+        (Some(worst), Some(value)) => Some(worst.max(value)),
+        (known, None) | (None, known) => known,
+    };
+}
+
+fn parse<T: for<'de> Deserialize<'de>>(what: &'static str, json: &str) -> Result<T, FactsError> {
+    serde_json::from_str(json).map_err(|source| FactsError::Json { what, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proxy(text: &str) -> ProxyCounters {
+        parse("a proxy", text).unwrap()
+    }
+
+    #[test]
+    fn every_name_that_scripts_rely_on_is_there() {
+        let json = serde_json::to_value(StatusFacts::default()).unwrap();
+        for name in [
+            "phase",
+            "epoch",
+            "lag_bytes",
+            "lag_seconds",
+            "proven_seconds_p50",
+            "proven_seconds_p99",
+            "owed_rows",
+            "open_divergences",
+            "slot_wal_bytes",
+            "slot_wal_budget_bytes",
+        ] {
+            assert!(json.get(name).is_some(), "{name}");
+        }
+        for name in ["verified", "applied", "repaired", "superseded"] {
+            assert!(json["rows"][name].is_u64(), "rows.{name}");
+        }
+        for name in ["captured", "deferred", "failed"] {
+            assert!(!json["mirror"][name].is_null(), "mirror.{name}");
+        }
+        for name in ["staleness_seconds_p50", "staleness_seconds_p99"] {
+            assert!(json["mirror"].get(name).is_some(), "mirror.{name}");
+        }
+    }
+
+    #[test]
+    fn counts_of_all_proxies_add_up_and_the_slowest_living_one_is_shown() {
+        let mut mirror = Mirror::default();
+        add_proxy(
+            &mut mirror,
+            proxy(r#"{"captured":2,"deferred":{"bulk":1},"staleness_seconds_p99":0.5}"#),
+            true,
+        );
+        add_proxy(
+            &mut mirror,
+            proxy(r#"{"captured":3,"deferred":{"bulk":1,"copy":4},"staleness_seconds_p99":0.2}"#),
+            true,
+        );
+        add_proxy(
+            &mut mirror,
+            proxy(r#"{"captured":1,"staleness_seconds_p99":9.0}"#),
+            false,
+        );
+        assert_eq!((mirror.captured, mirror.proxies), (6, 2));
+        assert_eq!(
+            mirror.deferred,
+            BTreeMap::from([("bulk".into(), 2), ("copy".into(), 4)])
+        );
+        assert_eq!(mirror.staleness_seconds_p99, Some(0.5));
+    }
+
+    #[test]
+    fn counters_of_other_versions_may_hold_more_and_less() {
+        assert_eq!(proxy(r#"{"bypass":7}"#).captured, 0);
+        assert!(parse::<ProxyCounters>("a proxy", r#"{"captured":"x"}"#).is_err());
+    }
+
+    #[test]
+    fn a_reconciler_that_never_reported_is_silent() {
+        assert!(Reconciler::default().is_silent(10.0));
+        let reported = |silent_seconds| Reconciler {
+            reported_at: None,
+            silent_seconds: Some(silent_seconds),
+        };
+        assert!(reported(10.5).is_silent(10.0));
+        assert!(!reported(0.4).is_silent(10.0));
+    }
+}
