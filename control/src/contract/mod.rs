@@ -1,0 +1,7 @@
+//! Where the contract comes from: both catalogs when Segue is set up, `segue.phase` afterwards.
+//!
+//! Does not define what a contract is: that is `protocol::contract`.
+
+mod stored;
+
+pub use stored::{Phase, PhaseName, load_from_source};
