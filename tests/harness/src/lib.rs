@@ -1,1 +1,27 @@
-//! Test harness.
+//! Real PostgreSQL servers, the `segue` binary and the means to compare two databases: what the
+//! end-to-end tests, the demo and the benchmarks share.
+//!
+//! Everything started here dies with the process that started it, however that ends (see
+//! [`guardian`]). Does not know what Segue ought to do: that is said by the tests.
+
+pub mod account;
+pub mod bed;
+pub mod compare;
+pub mod database;
+pub mod guardian;
+pub mod installation;
+pub mod process;
+pub mod raw_client;
+pub mod segue;
+pub mod server;
+pub mod shop;
+pub mod tool;
+pub mod wait;
+
+pub use bed::{Bed, Pair};
+pub use compare::{Comparison, compare};
+pub use database::Database;
+pub use installation::Installation;
+pub use process::Process;
+pub use segue::{Launch, Segue};
+pub use server::{Authentication, Durability, Server, ServerOptions};
