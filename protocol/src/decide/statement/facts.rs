@@ -1,0 +1,135 @@
+//! What an analysis rests on besides the text: the session's state and the source's catalog.
+//!
+//! Both are values read elsewhere; nothing here asks a server.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::reason::DeferReason;
+use crate::contract::{Contract, TableIndex};
+
+/// The state of a session that gives a text its meaning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionFacts {
+    /// `current_user`.
+    pub role: String,
+    /// `current_schemas(true)`: the schemas that unqualified names are looked up in, in order.
+    pub search_path: Vec<String>,
+    /// Names of the session's temporary relations; `None` if there are too many to list.
+    pub temporary: Option<Vec<String>>,
+    /// `client_encoding`.
+    pub client_encoding: String,
+    /// `server_encoding`.
+    pub server_encoding: String,
+    /// `standard_conforming_strings`: the parser reads string literals that way only.
+    pub standard_strings: bool,
+}
+
+impl SessionFacts {
+    /// A number that differs when the facts do; part of the key of cached analyses.
+    pub fn fingerprint(&self) -> u64 {
+        xxh3_64(format!("{self:?}").as_bytes())
+    }
+
+    /// Whether values that the server sends are its own bytes, and the parser reads strings as the
+    /// server does.
+    pub fn values_survive(&self) -> bool {
+        self.client_encoding == self.server_encoding && self.standard_strings
+    }
+
+    /// Whether the server counts the characters of `text` as the parser does.
+    pub fn counts_characters_of(&self, text: &str) -> bool {
+        text.is_ascii() || self.server_encoding == "UTF8"
+    }
+}
+
+/// What the proxy knows of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionKnowledge {
+    /// Its state has been read, and nothing that could change it has run since.
+    Known(SessionFacts),
+    /// Nothing may be rewritten until the state has been read again.
+    Unknown,
+}
+
+/// The source's catalog as one reading found it.
+#[derive(Debug, Clone)]
+pub struct CatalogFacts {
+    /// Grows with each change; part of the key of cached analyses.
+    pub generation: u64,
+    /// The frozen schema.
+    pub contract: Arc<Contract>,
+    /// Every relation that a name can mean: schema, relation, OID.
+    pub relations: HashMap<String, HashMap<String, u32>>,
+    /// Tables, views and the like that can be written to, by OID.
+    pub tables: HashMap<u32, TableFacts>,
+    /// Names of volatile functions (and of operators on them) that are not built in.
+    pub functions: HashSet<String>,
+    /// Names of views whose definition calls one of `functions`.
+    pub calling_relations: HashSet<String>,
+    /// Per role the tables in the contract whose every column it may read.
+    pub readable: HashMap<String, HashSet<u32>>,
+}
+
+impl CatalogFacts {
+    /// What is known before the catalog was read: nothing, so nothing is captured.
+    pub fn unknown() -> Self {
+        Self {
+            generation: 0,
+            contract: Arc::new(Contract {
+                version: 0,
+                tables: Vec::new(),
+            }),
+            relations: HashMap::new(),
+            tables: HashMap::new(),
+            functions: HashSet::new(),
+            calling_relations: HashSet::new(),
+            readable: HashMap::new(),
+        }
+    }
+
+    /// Whether anything has been read.
+    pub const fn is_known(&self) -> bool {
+        self.generation > 0
+    }
+
+    /// What the name means under `search_path`: the first schema that has it wins.
+    pub fn resolve(&self, schema: &str, relation: &str, search_path: &[String]) -> Option<u32> {
+        let find = |schema: &str| self.relations.get(schema)?.get(relation).copied();
+        if schema.is_empty() {
+            search_path.iter().find_map(|schema| find(schema))
+        } else {
+            find(schema)
+        }
+    }
+}
+
+/// One relation that can be written to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableFacts {
+    /// Its name, unquoted; a reference without an alias goes by it.
+    pub relation: String,
+    /// Its place in the contract; a leaf partition's is its root's.
+    pub table: Option<TableIndex>,
+    /// Its columns in the order of `*`, generated ones included.
+    pub columns: Vec<ColumnFacts>,
+    /// Names of the contract's key columns.
+    pub key: Vec<String>,
+    /// Why its rows are never captured, if so.
+    pub obstacle: Option<DeferReason>,
+}
+
+/// One column of a relation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ColumnFacts {
+    /// Its name, unquoted.
+    pub name: String,
+    /// Its type.
+    pub type_oid: u32,
+    /// Whether its values may be so large that the record has to be measured before it is made.
+    pub wide: bool,
+    /// Its place among the contract table's columns; `None` for a column that is not carried.
+    pub place: Option<usize>,
+}
