@@ -96,7 +96,8 @@ pub struct PgbenchSummary {
 }
 
 impl PgbenchSummary {
-    fn read(text: &str) -> Result<Self> {
+    /// Reads it from what pgbench printed.
+    pub fn read(text: &str) -> Result<Self> {
         let number = |prefix: &str| -> Option<&str> {
             let line = text.lines().find_map(|line| line.strip_prefix(prefix))?;
             line.trim().split([' ', '/']).next()

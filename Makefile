@@ -1,0 +1,28 @@
+# Two commands are all: `git clone`, then one of these. Each installs what is missing (Debian) first.
+CARGO ?= cargo
+
+.PHONY: help demo test lint bench setup
+.DEFAULT_GOAL := help
+
+help: ## This list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
+
+demo: setup ## The whole story on two servers of its own, in about a minute after building
+	$(CARGO) build --quiet --package segue --package harness --bin segue --bin demo
+	@$(CARGO) run --quiet --package harness --bin demo
+
+test: setup ## Units, property tests and tests on real servers, and `make lint`
+	$(CARGO) test --workspace
+	@$(MAKE) --no-print-directory lint
+
+lint: ## Formatting and clippy, with warnings as errors
+	$(CARGO) fmt --all -- --check
+	$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
+
+bench: ## Direct, pgbouncer and Segue, side by side (about 15 minutes)
+	@tests/setup.sh bench
+	$(CARGO) build --quiet --release --package segue --package benches
+	@$(CARGO) run --quiet --release --package benches -- $(BENCH)
+
+setup: ## What building and testing needs, installed if missing
+	@tests/setup.sh

