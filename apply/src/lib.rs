@@ -1,1 +1,6 @@
-//! Segue: apply.
+//! Writing rows into a target, under the rules of DESIGN section 3.
+//!
+//! Does not decide what is right: that is `protocol::decide`. Does not own the `segue` schema: that
+//! is the crate `control`.
+
+pub mod connection;
