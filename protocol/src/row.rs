@@ -167,11 +167,32 @@ fn put_normal_form(out: &mut BytesMut, form: KeyForm, value: &Bytes) {
     match (form, value.get(..6), value.get(8..)) {
         (KeyForm::Numeric, Some(head), Some(digits)) => {
             out.put_slice(head);
-            out.put_u16(0);
+            out.put_u16(least_scale(head, digits));
             out.put_slice(digits);
         }
         (KeyForm::Numeric | KeyForm::Bytes | KeyForm::Unordered, _, _) => out.put_slice(value),
     }
+}
+
+/// The smallest display scale that hides no digit: `numeric_recv` cuts off what the scale hides, and
+/// the normal form is also what the target is asked for.
+fn least_scale(head: &[u8], digits: &[u8]) -> u16 {
+    let weight = match head {
+        [_, _, high, low, ..] => i16::from_be_bytes([*high, *low]),
+        _ => 0,
+    };
+    let groups = i64::try_from(digits.len() / 2).unwrap_or(0);
+    let fraction_digits = (groups - 1 - i64::from(weight)) * 4;
+    let last = match digits {
+        [.., high, low] => u16::from_be_bytes([*high, *low]),
+        _ => 0,
+    };
+    let hidden = [10, 100, 1000]
+        .iter()
+        .filter(|power| last % **power == 0)
+        .count();
+    let scale = fraction_digits - i64::try_from(hidden).unwrap_or(0);
+    u16::try_from(scale).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -228,6 +249,22 @@ mod tests {
             key(KeyForm::Bytes, one),
             key(KeyForm::Bytes, one_point_zero)
         );
+    }
+
+    #[test]
+    fn a_numeric_key_keeps_the_digits_behind_its_point() {
+        let stored = |value: &[u8]| {
+            let value = Bytes::copy_from_slice(value);
+            let image = Image::new(vec![Datum::Null, Datum::Binary(value)]);
+            let key = RowKey::of(TableIndex::new(0), &table(KeyForm::Numeric), &image).unwrap();
+            let scale = key.values()[0].slice(6..8);
+            u16::from_be_bytes([scale[0], scale[1]])
+        };
+        // 1.5 sent as 1.500, 0.00012, 12 sent as 12.00, 0 sent as 0.0.
+        assert_eq!(stored(&[0, 2, 0, 0, 0, 0, 0, 3, 0, 1, 0x13, 0x88]), 1);
+        assert_eq!(stored(&[0, 1, 0xff, 0xfe, 0, 0, 0, 5, 0x04, 0xb0]), 6);
+        assert_eq!(stored(&[0, 1, 0, 0, 0, 0, 0, 2, 0, 12]), 0);
+        assert_eq!(stored(&[0, 0, 0, 0, 0, 0, 0, 1]), 0);
     }
 
     #[test]

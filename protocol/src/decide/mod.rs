@@ -1,5 +1,11 @@
 //! Decisions: input in, next state and actions out. No I/O, no clock.
 
+pub mod assembly;
+pub mod floor;
 pub mod record;
+pub mod reread;
 pub mod statement;
+pub mod sweep;
 pub mod transaction;
+pub mod verdict;
+pub mod working_set;

@@ -1,0 +1,192 @@
+//! Whether a re-read of a row from the source may be used (rules 7 and 8).
+//!
+//! A re-read has no revision and supersedes nothing. Whether a transaction is in it is decided by
+//! its xid against the read's snapshot, never by LSN. Does not read anything.
+
+use std::collections::BTreeSet;
+
+use super::verdict::{Entry, Proof};
+use crate::xid::{Snapshot, Xid};
+
+/// What a re-read has to contain besides the key's own entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Horizon {
+    /// Everything applied before this process knew of it had an id below this one.
+    barrier: Xid,
+    /// Logged transactions applied since, and not known to be visible at the source yet.
+    unseen: BTreeSet<Xid>,
+    /// Those of them that emptied tables: their rows have no entries.
+    truncations: BTreeSet<Xid>,
+}
+
+/// What may be done with a re-read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reread {
+    /// It is the row's state, and nothing newer has been accepted.
+    Usable,
+    /// It has to be made again later.
+    Later(Wait),
+}
+
+/// Why a re-read cannot be used yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// A write that has been accepted at the target was not visible to the read.
+    NotVisible,
+    /// The mirror has written the row and the log has not come to it.
+    Unverified,
+}
+
+/// Whether the stream has passed the point at which the log would have vouched for the entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// The log may still come to it.
+    ToCome,
+    /// The log has passed it (rule 13).
+    Passed,
+}
+
+impl Horizon {
+    /// `source_xmax` is that of a snapshot of the source taken now: whatever was applied before lies
+    /// below it.
+    pub const fn starting_at(source_xmax: Xid) -> Self {
+        Self {
+            barrier: source_xmax,
+            unseen: BTreeSet::new(),
+            truncations: BTreeSet::new(),
+        }
+    }
+
+    /// A logged transaction has been applied.
+    pub fn applied(&mut self, xid: Xid) {
+        self.unseen.insert(xid);
+    }
+
+    /// A logged transaction that emptied tables has been applied.
+    pub fn truncated(&mut self, xid: Xid) {
+        self.truncations.insert(xid);
+    }
+
+    /// A snapshot of the source: what it contains is visible from now on.
+    pub fn observe(&mut self, snapshot: &Snapshot) {
+        self.unseen.retain(|xid| !snapshot.contains(*xid));
+        self.truncations.retain(|xid| !snapshot.contains(*xid));
+    }
+
+    /// Judges a re-read of one key made under `snapshot`.
+    pub fn judge(
+        &self,
+        snapshot: &Snapshot,
+        entry: Option<&Entry>,
+        owed_xid: Option<Xid>,
+        turn: Turn,
+    ) -> Reread {
+        let missed = |xid: &Xid| !snapshot.contains(*xid);
+        let by_key = entry.and_then(|held| held.xid);
+        let unverified = entry.is_some_and(|held| held.proof == Proof::Unverified);
+        if unverified && turn == Turn::ToCome {
+            return Reread::Later(Wait::Unverified);
+        }
+        // A phantom's entry hides the logged writes that it superseded, whichever they were.
+        let hidden = unverified && self.unseen.iter().any(missed);
+        let logged = by_key.filter(|_| !unverified);
+        if hidden
+            || snapshot.xmin() < self.barrier
+            || logged.is_some_and(|xid| missed(&xid))
+            || owed_xid.is_some_and(|xid| missed(&xid))
+            || self.truncations.iter().any(missed)
+        {
+            return Reread::Later(Wait::NotVisible);
+        }
+        Reread::Usable
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::verdict::{EntryKind, Path};
+    use crate::lsn::Lsn;
+    use crate::revision::{Epoch, Revision};
+
+    fn entry(xid: u64, proof: Proof) -> Entry {
+        Entry {
+            rev: Revision::logged(Epoch::FIRST, Lsn::new(1)).unwrap(),
+            op_id: None,
+            xid: Some(Xid::new(xid)),
+            path: Path::Logged,
+            proof,
+            kind: EntryKind::Row,
+        }
+    }
+
+    #[track_caller]
+    fn check(horizon: &Horizon, entry: Option<&Entry>, owed: Option<u64>, expected: Reread) {
+        let snapshot = Snapshot::parse("10:20:12").unwrap();
+        let owed = owed.map(Xid::new);
+        let judged = horizon.judge(&snapshot, entry, owed, Turn::ToCome);
+        assert_eq!(judged, expected);
+    }
+
+    #[test]
+    fn a_write_that_the_read_did_not_see_makes_it_useless() {
+        let horizon = Horizon::starting_at(Xid::new(5));
+        let later = Reread::Later(Wait::NotVisible);
+        check(&horizon, None, None, Reread::Usable);
+        check(
+            &horizon,
+            Some(&entry(11, Proof::Verified)),
+            None,
+            Reread::Usable,
+        );
+        check(&horizon, Some(&entry(12, Proof::Verified)), None, later);
+        check(&horizon, Some(&entry(20, Proof::Verified)), None, later);
+        check(&horizon, None, Some(11), Reread::Usable);
+        check(&horizon, None, Some(12), later);
+    }
+
+    #[test]
+    fn what_an_earlier_process_applied_has_to_be_in_it() {
+        let later = Reread::Later(Wait::NotVisible);
+        check(
+            &Horizon::starting_at(Xid::new(10)),
+            None,
+            None,
+            Reread::Usable,
+        );
+        check(&Horizon::starting_at(Xid::new(11)), None, None, later);
+    }
+
+    #[test]
+    fn a_truncate_has_to_be_in_it_because_it_leaves_no_entries() {
+        let mut horizon = Horizon::starting_at(Xid::new(5));
+        horizon.truncated(Xid::new(12));
+        check(&horizon, None, None, Reread::Later(Wait::NotVisible));
+        horizon.observe(&Snapshot::parse("13:13:").unwrap());
+        check(&horizon, None, None, Reread::Usable);
+    }
+
+    #[test]
+    fn an_unverified_entry_waits_for_the_log() {
+        let horizon = Horizon::starting_at(Xid::new(5));
+        let unverified = entry(11, Proof::Unverified);
+        check(
+            &horizon,
+            Some(&unverified),
+            None,
+            Reread::Later(Wait::Unverified),
+        );
+    }
+
+    #[test]
+    fn a_phantom_is_resolved_once_all_that_it_may_have_hidden_is_visible() {
+        let mut horizon = Horizon::starting_at(Xid::new(5));
+        let snapshot = Snapshot::parse("10:20:12").unwrap();
+        let phantom = entry(99, Proof::Unverified);
+        let judge =
+            |horizon: &Horizon| horizon.judge(&snapshot, Some(&phantom), None, Turn::Passed);
+        assert_eq!(judge(&horizon), Reread::Usable);
+        horizon.applied(Xid::new(12));
+        assert_eq!(judge(&horizon), Reread::Later(Wait::NotVisible));
+    }
+}

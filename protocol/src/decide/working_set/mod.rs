@@ -1,0 +1,356 @@
+//! The working set: what the target holds of the keys of a batch, locked, and what becomes of it
+//! while the batch's source transactions are judged one after the other.
+//!
+//! At the end only the net effect is written. Does not read or write the target itself.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::assembly::{LoggedRow, LoggedWrite};
+use super::floor::Floor;
+use super::verdict::{
+    Difference, Entry, EntryKind, Logged, OwedWhy, Path, Proof, Repair, Verdict, Why, reconcile,
+};
+use crate::op_id::OpId;
+use crate::revision::{Epoch, Revision, RevisionError};
+use crate::row::{Image, RowKey};
+use crate::xid::Xid;
+
+/// The source transaction whose turn it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operation {
+    /// Its idempotency key.
+    pub op_id: OpId,
+    /// Its id at the source.
+    pub xid: Xid,
+    /// The authority's generation.
+    pub epoch: Epoch,
+    /// What a proxy said of it.
+    pub outcome: Option<MirrorOutcome>,
+}
+
+/// What a proxy said of a transaction in `segue.op`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MirrorOutcome {
+    /// It is at the target.
+    Accepted,
+    /// It was left to the stream on purpose.
+    Deferred,
+    /// It was meant to be mirrored and was not.
+    Dropped,
+}
+
+/// Something that the mirror and the log disagreed about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The row.
+    pub key: RowKey,
+    /// What is wrong.
+    pub kind: FindingKind,
+    /// The log's revision.
+    pub source_rev: Revision,
+    /// The revision of the target's entry.
+    pub target_rev: Option<Revision>,
+    /// The source transaction.
+    pub op_id: OpId,
+    /// Places of the columns that differed.
+    pub columns: Vec<usize>,
+    /// How it is mended.
+    pub repair: Repair,
+}
+
+/// The kind of a [`Finding`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FindingKind {
+    /// The mirror wrote something else.
+    Wrong(Difference),
+    /// The mirror said that it had written the transaction, and nothing of it is there.
+    LostMirror,
+}
+
+impl FindingKind {
+    /// The name in `segue.divergence`.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Wrong(Difference::MissingRow) => "missing_row",
+            Self::Wrong(Difference::ExtraRow) => "extra_row",
+            Self::Wrong(Difference::DifferentRow) => "different_row",
+            Self::LostMirror => "lost_mirror",
+        }
+    }
+}
+
+/// How many rows came to which end.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// The target held what the log says.
+    pub verified: u64,
+    /// The log's version was written.
+    pub applied: u64,
+    /// A divergence was mended.
+    pub repaired: u64,
+    /// A newer write of another operation stood.
+    pub superseded: u64,
+    /// Applied rows by reason.
+    pub applied_why: BTreeMap<&'static str, u64>,
+    /// Rows to be read again, by reason.
+    pub owed_why: BTreeMap<&'static str, u64>,
+}
+
+/// A row that has to be read again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwedRow {
+    /// The key.
+    pub key: RowKey,
+    /// Why.
+    pub why: OwedWhy,
+    /// The logged transaction that a re-read has to contain.
+    pub xid: Option<Xid>,
+}
+
+/// What has to be written at the target after a batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Net {
+    /// Rows to delete.
+    pub deletes: Vec<RowKey>,
+    /// Rows to write whole, in the order of their last versions.
+    pub upserts: Vec<(RowKey, Image)>,
+    /// Entries that stay.
+    pub kept: Vec<(RowKey, Entry)>,
+    /// Entries that are not needed.
+    pub dropped: Vec<RowKey>,
+    /// Rows to read again.
+    pub owed: Vec<OwedRow>,
+    /// Divergences.
+    pub findings: Vec<Finding>,
+    /// The counts.
+    pub tally: Tally,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    entry: Option<Entry>,
+    row: Option<Image>,
+    is_touched: bool,
+    /// When it was written last, if it was.
+    written: Option<u64>,
+}
+
+/// The locked keys of a batch.
+#[derive(Debug, Default)]
+pub struct WorkingSet {
+    slots: HashMap<RowKey, Slot>,
+    writes: u64,
+    net: Net,
+}
+
+impl WorkingSet {
+    /// A key as it was read under its entry's lock.
+    pub fn insert(&mut self, key: RowKey, entry: Option<Entry>, row: Option<Image>) {
+        let slot = Slot {
+            entry,
+            row,
+            ..Slot::default()
+        };
+        self.slots.insert(key, slot);
+    }
+
+    /// Judges one source transaction's writes, or one segment of them.
+    pub fn judge(
+        &mut self,
+        operation: &Operation,
+        writes: &[LoggedWrite],
+    ) -> Result<(), RevisionError> {
+        let is_lost = self.is_lost(operation, writes)?;
+        for write in writes {
+            let rev = Revision::logged(operation.epoch, write.lsn)?;
+            let slot = self.slots.entry(write.key.clone()).or_default();
+            let logged = Logged {
+                rev,
+                op_id: operation.op_id,
+                row: &write.row,
+            };
+            let verdict = reconcile(slot.entry.as_ref(), slot.row.as_ref(), logged);
+            let target_rev = slot.entry.as_ref().map(|entry| entry.rev);
+            let differing = differing(slot.row.as_ref(), &write.row);
+            if slot.settle(operation, rev, write, &verdict) {
+                self.writes += 1;
+                slot.written = Some(self.writes);
+            }
+            let finding = |kind, columns, repair| Finding {
+                key: write.key.clone(),
+                kind,
+                source_rev: rev,
+                target_rev,
+                op_id: operation.op_id,
+                columns,
+                repair,
+            };
+            match verdict {
+                Verdict::Superseded => self.net.tally.superseded += 1,
+                Verdict::Verified => self.net.tally.verified += 1,
+                Verdict::Diverged {
+                    kind,
+                    columns,
+                    repair,
+                } => {
+                    let found = finding(FindingKind::Wrong(kind), columns, repair);
+                    self.net.findings.push(found);
+                    match repair {
+                        Repair::Write => self.net.tally.repaired += 1,
+                        Repair::Reread => {
+                            self.net.owe(write, OwedWhy::PartialWithoutRow, operation);
+                        }
+                    }
+                }
+                Verdict::Applied { why } => {
+                    let label = applied_label(why, operation.outcome, is_lost);
+                    *self.net.tally.applied_why.entry(label).or_default() += 1;
+                    self.net.tally.applied += 1;
+                    if is_lost {
+                        let found = finding(FindingKind::LostMirror, differing, Repair::Write);
+                        self.net.findings.push(found);
+                    }
+                }
+                Verdict::Owed { why } => self.net.owe(write, why, operation),
+            }
+        }
+        Ok(())
+    }
+
+    /// The mirror said `accepted`, and no key has an entry of this operation or a newer one.
+    fn is_lost(
+        &self,
+        operation: &Operation,
+        writes: &[LoggedWrite],
+    ) -> Result<bool, RevisionError> {
+        if operation.outcome != Some(MirrorOutcome::Accepted) {
+            return Ok(false);
+        }
+        for write in writes {
+            let rev = Revision::logged(operation.epoch, write.lsn)?;
+            let entry = self
+                .slots
+                .get(&write.key)
+                .and_then(|slot| slot.entry.as_ref());
+            if entry.is_some_and(|held| held.rev > rev || held.op_id == Some(operation.op_id)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What has to be written; entries go by `floor`.
+    pub fn finish(mut self, floor: &Floor) -> Net {
+        let mut upserts = Vec::new();
+        for (key, slot) in self.slots {
+            match slot.entry {
+                Some(entry) if slot.is_touched => {
+                    let proven = entry.proof == Proof::Verified;
+                    if proven && !floor.needs_entry(entry.rev, entry.xid) {
+                        self.net.dropped.push(key.clone());
+                    } else {
+                        self.net.kept.push((key.clone(), entry));
+                    }
+                }
+                Some(_) => {}
+                None => self.net.dropped.push(key.clone()),
+            }
+            match (slot.written, slot.row) {
+                (Some(order), Some(image)) => upserts.push((order, key, image)),
+                (Some(_), None) => self.net.deletes.push(key),
+                (None, _) => {}
+            }
+        }
+        upserts.sort_unstable_by_key(|(order, _, _)| *order);
+        self.net.upserts = upserts
+            .into_iter()
+            .map(|(_, key, image)| (key, image))
+            .collect();
+        self.net
+    }
+}
+
+impl Net {
+    fn owe(&mut self, write: &LoggedWrite, why: OwedWhy, operation: &Operation) {
+        *self.tally.owed_why.entry(why.label()).or_default() += 1;
+        self.owed.push(OwedRow {
+            key: write.key.clone(),
+            why,
+            xid: Some(operation.xid),
+        });
+    }
+}
+
+impl Slot {
+    /// Takes the verdict's consequences over; tells whether the row has to be written.
+    fn settle(
+        &mut self,
+        operation: &Operation,
+        rev: Revision,
+        write: &LoggedWrite,
+        verdict: &Verdict,
+    ) -> bool {
+        let own_rev = match (verdict, &self.entry) {
+            (Verdict::Superseded, _) => return false,
+            (_, Some(entry)) => rev.max(entry.rev),
+            (_, None) => rev,
+        };
+        let path = match &self.entry {
+            Some(entry) if *verdict == Verdict::Verified && entry.rev == own_rev => entry.path,
+            Some(_) | None => Path::Logged,
+        };
+        self.is_touched = true;
+        self.entry = Some(Entry {
+            rev: own_rev,
+            op_id: Some(operation.op_id),
+            xid: Some(operation.xid),
+            path,
+            proof: Proof::Verified,
+            kind: match write.row {
+                LoggedRow::Present(_) => EntryKind::Row,
+                LoggedRow::Absent => EntryKind::Tombstone,
+            },
+        });
+        match verdict {
+            Verdict::Superseded
+            | Verdict::Verified
+            | Verdict::Owed { .. }
+            | Verdict::Diverged {
+                repair: Repair::Reread,
+                ..
+            } => false,
+            Verdict::Diverged { .. } | Verdict::Applied { .. } => {
+                self.row = match (&write.row, self.row.take()) {
+                    (LoggedRow::Absent, _) => None,
+                    (LoggedRow::Present(image), None) => Some(image.clone()),
+                    (LoggedRow::Present(image), Some(before)) => {
+                        Some(image.clone().filled_from(&before))
+                    }
+                };
+                true
+            }
+        }
+    }
+}
+
+fn differing(row: Option<&Image>, logged: &LoggedRow) -> Vec<usize> {
+    match (row, logged) {
+        (Some(row), LoggedRow::Present(image)) => image.differing(row),
+        (Some(_) | None, LoggedRow::Absent) | (None, LoggedRow::Present(_)) => Vec::new(),
+    }
+}
+
+/// Why a row was applied, as metrics name it.
+const fn applied_label(why: Why, outcome: Option<MirrorOutcome>, is_lost: bool) -> &'static str {
+    match (why, outcome) {
+        (Why::LaterVersion, _) => "later_version",
+        (Why::NoEntry | Why::OlderEntry, Some(MirrorOutcome::Accepted)) if is_lost => "lost_mirror",
+        (Why::NoEntry | Why::OlderEntry, Some(MirrorOutcome::Accepted)) => "not_captured",
+        (Why::NoEntry | Why::OlderEntry, Some(MirrorOutcome::Deferred)) => "deferred",
+        (Why::NoEntry | Why::OlderEntry, Some(MirrorOutcome::Dropped)) => "dropped",
+        (Why::NoEntry | Why::OlderEntry, None) => "unmirrored",
+    }
+}
+
+#[cfg(test)]
+mod tests;

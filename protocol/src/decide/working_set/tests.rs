@@ -1,0 +1,178 @@
+use bytes::Bytes;
+
+use super::*;
+use crate::contract::TableIndex;
+use crate::lsn::Lsn;
+use crate::row::Datum;
+
+fn key(id: u8) -> RowKey {
+    RowKey::from_stored(TableIndex::new(0), Bytes::copy_from_slice(&[id]))
+}
+
+fn rev(lsn: u64) -> Revision {
+    Revision::logged(Epoch::FIRST, Lsn::new(lsn)).unwrap()
+}
+
+fn image(columns: &[&'static str]) -> Image {
+    let datum = |text: &&'static str| match *text {
+        "?" => Datum::Unchanged,
+        text => Datum::Binary(Bytes::from_static(text.as_bytes())),
+    };
+    Image::new(columns.iter().map(datum).collect())
+}
+
+fn operation(xid: u64, outcome: Option<MirrorOutcome>) -> Operation {
+    Operation {
+        op_id: OpId::of(1, Epoch::FIRST, Xid::new(xid)),
+        xid: Xid::new(xid),
+        epoch: Epoch::FIRST,
+        outcome,
+    }
+}
+
+fn write(id: u8, lsn: u64, columns: Option<&[&'static str]>) -> LoggedWrite {
+    let row = columns.map(image);
+    LoggedWrite {
+        key: key(id),
+        lsn: Lsn::new(lsn),
+        row: row.map_or(LoggedRow::Absent, LoggedRow::Present),
+    }
+}
+
+fn early(xid: u64, lsn: u64) -> Entry {
+    Entry {
+        rev: rev(lsn),
+        op_id: Some(operation(xid, None).op_id),
+        xid: Some(Xid::new(xid)),
+        path: Path::Early,
+        proof: Proof::Unverified,
+        kind: EntryKind::Row,
+    }
+}
+
+#[test]
+fn several_transactions_on_one_key_make_one_net_write() {
+    let mut set = WorkingSet::default();
+    set.insert(key(1), None, None);
+    let first = write(1, 10, Some(&["1", "long", "a"]));
+    set.judge(&operation(7, None), &[first]).unwrap();
+    let second = write(1, 20, Some(&["1", "?", "b"]));
+    set.judge(&operation(8, None), &[second]).unwrap();
+    let net = set.finish(&Floor::unknown());
+    assert_eq!(net.upserts, [(key(1), image(&["1", "long", "b"]))]);
+    assert_eq!(net.tally.applied, 2);
+    assert_eq!(net.tally.applied_why, BTreeMap::from([("unmirrored", 2)]));
+    let (_, entry) = &net.kept[0];
+    assert_eq!((entry.rev, entry.xid), (rev(20), Some(Xid::new(8))));
+}
+
+#[test]
+fn a_verified_early_write_keeps_its_revision_and_writes_nothing() {
+    let mut set = WorkingSet::default();
+    set.insert(key(1), Some(early(7, 15)), Some(image(&["1", "a"])));
+    let logged = write(1, 10, Some(&["1", "a"]));
+    let accepted = operation(7, Some(MirrorOutcome::Accepted));
+    set.judge(&accepted, &[logged]).unwrap();
+    let net = set.finish(&Floor::unknown());
+    assert_eq!((net.upserts.len(), net.deletes.len()), (0, 0));
+    let (_, entry) = &net.kept[0];
+    assert_eq!((entry.rev, entry.proof), (rev(15), Proof::Verified));
+    assert_eq!(net.tally.verified, 1);
+}
+
+#[test]
+fn a_superseded_write_leaves_the_entry_to_its_own_turn() {
+    let mut set = WorkingSet::default();
+    set.insert(key(1), Some(early(8, 25)), Some(image(&["1", "b"])));
+    let older = write(1, 10, Some(&["1", "a"]));
+    set.judge(&operation(7, None), &[older]).unwrap();
+    let newer = write(1, 20, Some(&["1", "b"]));
+    set.judge(&operation(8, None), &[newer]).unwrap();
+    let net = set.finish(&Floor::unknown());
+    assert_eq!((net.tally.superseded, net.tally.verified), (1, 1));
+    assert!(net.upserts.is_empty());
+}
+
+#[test]
+fn a_row_inserted_and_deleted_within_a_batch_is_one_delete() {
+    let mut set = WorkingSet::default();
+    set.insert(key(1), None, None);
+    let first = write(1, 10, Some(&["1"]));
+    set.judge(&operation(7, None), &[first]).unwrap();
+    set.judge(&operation(8, None), &[write(1, 20, None)])
+        .unwrap();
+    let net = set.finish(&Floor::unknown());
+    assert_eq!(net.deletes, [key(1)]);
+    assert_eq!(net.kept[0].1.kind, EntryKind::Tombstone);
+}
+
+#[test]
+fn a_mirror_that_said_accepted_and_left_nothing_is_reported() {
+    let lost = |entry: Option<Entry>| {
+        let mut set = WorkingSet::default();
+        set.insert(key(1), None, Some(image(&["1", "a"])));
+        set.insert(key(2), entry, Some(image(&["2", "b"])));
+        let writes = [
+            write(1, 10, Some(&["1", "b"])),
+            write(2, 11, Some(&["2", "b"])),
+        ];
+        let accepted = operation(7, Some(MirrorOutcome::Accepted));
+        set.judge(&accepted, &writes).unwrap();
+        set.finish(&Floor::unknown()).findings
+    };
+    let found = lost(None);
+    assert_eq!(found.len(), 1);
+    assert_eq!(
+        (found[0].kind, &found[0].columns),
+        (FindingKind::LostMirror, &vec![1])
+    );
+    assert_eq!(lost(Some(early(7, 15))), []);
+    assert_eq!(lost(Some(early(9, 15))), []);
+}
+
+#[test]
+fn a_divergence_is_repaired_and_named() {
+    let mut set = WorkingSet::default();
+    set.insert(key(1), Some(early(7, 15)), Some(image(&["1", "x"])));
+    let logged = write(1, 10, Some(&["1", "a"]));
+    set.judge(&operation(7, None), &[logged]).unwrap();
+    let net = set.finish(&Floor::unknown());
+    assert_eq!(net.upserts, [(key(1), image(&["1", "a"]))]);
+    assert_eq!(net.findings[0].kind.label(), "different_row");
+    assert_eq!(net.findings[0].target_rev, Some(rev(15)));
+    assert_eq!(
+        net.kept[0].1.rev,
+        rev(15),
+        "a late twin must still be refused"
+    );
+}
+
+#[test]
+fn an_owed_row_keeps_its_entry_and_says_what_a_re_read_must_contain() {
+    let mut set = WorkingSet::default();
+    set.insert(key(1), None, None);
+    let partial = write(1, 10, Some(&["1", "?"]));
+    set.judge(&operation(7, None), &[partial]).unwrap();
+    let net = set.finish(&Floor::unknown());
+    assert!(net.upserts.is_empty());
+    assert_eq!(net.owed[0].xid, Some(Xid::new(7)));
+    assert_eq!(net.kept.len(), 1);
+}
+
+#[test]
+fn an_entry_under_the_effective_floor_is_not_kept() {
+    let mut floor = Floor::unknown();
+    floor.raised(rev(100), Xid::new(1));
+    floor.observe(Xid::new(1));
+    floor.source_settled_below(Xid::new(8));
+    let mut set = WorkingSet::default();
+    set.insert(key(1), None, None);
+    set.insert(key(2), None, None);
+    set.judge(&operation(7, None), &[write(1, 10, Some(&["1"]))])
+        .unwrap();
+    set.judge(&operation(8, None), &[write(2, 20, Some(&["2"]))])
+        .unwrap();
+    let net = set.finish(&floor);
+    assert_eq!(net.dropped, [key(1)]);
+    assert_eq!(net.kept.len(), 1);
+}
