@@ -2,7 +2,9 @@
 
 pub mod assembly;
 pub mod floor;
+pub mod names;
 pub mod record;
+pub mod reply_queue;
 pub mod reread;
 pub mod statement;
 pub mod sweep;

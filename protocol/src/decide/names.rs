@@ -1,0 +1,216 @@
+//! What the names of a session's statements and portals mean while requests are in flight.
+//!
+//! A pipelined Bind refers to a Parse that has not been answered and may yet fail or be skipped. So
+//! every change is pending until its answer has come: look-ups see the newest pending change, a
+//! failure takes it back, and a later change of the same name does not depend on the earlier one's
+//! fate. Does not know what the server does by itself (DEALLOCATE in a function): a name that the
+//! server has forgotten makes its own error there.
+
+use std::collections::{HashMap, VecDeque};
+
+use bytes::Bytes;
+
+/// A change of a name that waits for its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    name: Bytes,
+    number: u64,
+}
+
+/// What names mean; the empty name is the unnamed statement or portal.
+#[derive(Debug)]
+pub struct Names<V> {
+    unnamed: Slot<V>,
+    named: HashMap<Bytes, Slot<V>>,
+    changes: u64,
+}
+
+#[derive(Debug)]
+struct Slot<V> {
+    confirmed: Option<V>,
+    /// In the order they were sent; `None` forgets the name.
+    pending: VecDeque<(u64, Option<V>)>,
+}
+
+impl<V> Slot<V> {
+    const fn new() -> Self {
+        Self {
+            confirmed: None,
+            pending: VecDeque::new(),
+        }
+    }
+
+    fn newest(&self) -> Option<&V> {
+        match self.pending.back() {
+            Some((_, value)) => value.as_ref(),
+            None => self.confirmed.as_ref(),
+        }
+    }
+
+    fn is_void(&self) -> bool {
+        self.confirmed.is_none() && self.pending.is_empty()
+    }
+}
+
+impl<V> Names<V> {
+    /// No names.
+    pub fn new() -> Self {
+        Self {
+            unnamed: Slot::new(),
+            named: HashMap::new(),
+            changes: 0,
+        }
+    }
+
+    /// What `name` will mean when the server reads what is sent now.
+    pub fn find(&self, name: &Bytes) -> Option<&V> {
+        if name.is_empty() {
+            self.unnamed.newest()
+        } else {
+            self.named.get(name)?.newest()
+        }
+    }
+
+    /// Notes that a change of `name` was sent: a new meaning, or none.
+    pub fn change(&mut self, name: &Bytes, value: Option<V>) -> Change {
+        self.changes += 1;
+        let number = self.changes;
+        // The name outlives the read buffer that it is a slice of.
+        let name = Bytes::copy_from_slice(name);
+        let slot = if name.is_empty() {
+            &mut self.unnamed
+        } else {
+            self.named.entry(name.clone()).or_insert_with(Slot::new)
+        };
+        slot.pending.push_back((number, value));
+        Change { name, number }
+    }
+
+    /// The server has made the change.
+    pub fn confirm(&mut self, change: &Change) {
+        let Some(slot) = self.slot(&change.name) else {
+            return;
+        };
+        let found = slot.pending.iter().position(|(n, _)| *n == change.number);
+        if let Some((_, value)) = found.and_then(|index| slot.pending.remove(index)) {
+            slot.confirmed = value;
+        }
+        self.tidy(&change.name);
+    }
+
+    /// The server has refused or skipped the change.
+    pub fn retract(&mut self, change: &Change) {
+        if let Some(slot) = self.slot(&change.name) {
+            slot.pending.retain(|(number, _)| *number != change.number);
+        }
+        self.tidy(&change.name);
+    }
+
+    /// The server has forgotten `name`.
+    pub fn forget(&mut self, name: &Bytes) {
+        if let Some(slot) = self.slot(name) {
+            slot.confirmed = None;
+        }
+        self.tidy(name);
+    }
+
+    /// The server has forgotten every name; what is in flight stands.
+    pub fn forget_all(&mut self) {
+        self.unnamed.confirmed = None;
+        self.named.retain(|_, slot| {
+            slot.confirmed = None;
+            !slot.is_void()
+        });
+    }
+
+    /// How many names are known besides the unnamed one.
+    pub fn len(&self) -> usize {
+        self.named.len()
+    }
+
+    /// Whether no name is known besides the unnamed one.
+    pub fn is_empty(&self) -> bool {
+        self.named.is_empty()
+    }
+
+    fn slot(&mut self, name: &Bytes) -> Option<&mut Slot<V>> {
+        if name.is_empty() {
+            Some(&mut self.unnamed)
+        } else {
+            self.named.get_mut(name)
+        }
+    }
+
+    fn tidy(&mut self, name: &Bytes) {
+        if self.named.get(name).is_some_and(Slot::is_void) {
+            self.named.remove(name);
+        }
+    }
+}
+
+impl<V> Default for Names<V> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAME: Bytes = Bytes::from_static(b"s");
+
+    #[test]
+    fn a_pipelined_look_up_sees_what_was_sent_before_it() {
+        let mut names = Names::new();
+        let change = names.change(&NAME, Some(1));
+        assert_eq!(names.find(&NAME), Some(&1));
+        names.confirm(&change);
+        assert_eq!(names.find(&NAME), Some(&1));
+    }
+
+    #[test]
+    fn a_refused_change_leaves_what_was() {
+        let mut names = Names::new();
+        let first = names.change(&NAME, Some(1));
+        names.confirm(&first);
+        let second = names.change(&NAME, Some(2));
+        names.retract(&second);
+        assert_eq!(names.find(&NAME), Some(&1));
+    }
+
+    #[test]
+    fn a_later_change_does_not_depend_on_an_earlier_ones_fate() {
+        let mut names = Names::new();
+        let first = names.change(&NAME, Some(1));
+        let second = names.change(&NAME, Some(2));
+        names.retract(&first);
+        assert_eq!(names.find(&NAME), Some(&2));
+        names.retract(&second);
+        assert_eq!(names.find(&NAME), None);
+        assert!(names.is_empty());
+    }
+
+    #[test]
+    fn a_close_that_was_skipped_is_taken_back() {
+        let mut names = Names::new();
+        let made = names.change(&Bytes::new(), Some(1));
+        names.confirm(&made);
+        let closed = names.change(&Bytes::new(), None);
+        assert_eq!(names.find(&Bytes::new()), None);
+        names.retract(&closed);
+        assert_eq!(names.find(&Bytes::new()), Some(&1));
+    }
+
+    #[test]
+    fn forgetting_all_leaves_what_is_in_flight() {
+        let mut names = Names::new();
+        let made = names.change(&NAME, Some(1));
+        names.confirm(&made);
+        let next = names.change(&Bytes::from_static(b"t"), Some(2));
+        names.forget_all();
+        assert_eq!((names.len(), names.find(&NAME)), (1, None));
+        names.confirm(&next);
+        assert_eq!(names.find(&Bytes::from_static(b"t")), Some(&2));
+    }
+}

@@ -1,0 +1,297 @@
+//! What becomes of each backend frame.
+
+use super::{Asker, Entry, Hidden, Note, ReplyQueue, Request};
+use crate::wire::backend::{Severity, Tag};
+
+/// What is done with a frame from the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// It goes to the client as it came.
+    Forward,
+    /// It is not the client's.
+    Drop,
+    /// A RowDescription or DataRow whose last column is taken off before it goes to the client.
+    CutColumn,
+    /// A RowDescription in whose place the client gets NoData.
+    NoData,
+    /// A DataRow that holds only the hidden column.
+    TakeRow,
+    /// A DataRow of the proxy's own query.
+    OwnRow,
+}
+
+/// What a frame from the server means to the session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event<N> {
+    /// Nothing that the session has to know.
+    None,
+    /// A Parse, Bind, Describe or Close has succeeded.
+    Answered(N),
+    /// A statement has ended.
+    Completed {
+        /// The request that it belongs to.
+        note: N,
+        /// Its index in the request's text.
+        statement: usize,
+    },
+    /// A portal's row limit was reached.
+    Suspended(N),
+    /// A request has failed.
+    Failed {
+        /// The request; `None` if none was being answered.
+        note: Option<N>,
+        /// The index of the statement that failed.
+        statement: usize,
+        /// Requests that the server will not answer, in the order they were sent.
+        skipped: Vec<N>,
+    },
+    /// The server waits for the next request.
+    Ready,
+    /// The proxy's own query is over. The frame stands for the one that was held back for it.
+    OwnReady,
+    /// The proxy's own query has failed.
+    OwnFailed,
+    /// The server ends the connection.
+    Fatal,
+}
+
+/// What the queue says to a frame from the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply<N> {
+    /// What is done with it.
+    pub action: Action,
+    /// What it means.
+    pub event: Event<N>,
+}
+
+impl<N> Reply<N> {
+    const fn forward(event: Event<N>) -> Self {
+        Self {
+            action: Action::Forward,
+            event,
+        }
+    }
+
+    const fn only(action: Action) -> Self {
+        Self {
+            action,
+            event: Event::None,
+        }
+    }
+}
+
+/// The server said something that nothing had asked for: requests and replies can no longer be
+/// paired on this connection.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the server sent {tag:?}, expected was the answer to {expected:?}")]
+pub struct UnexpectedReply {
+    /// What came.
+    pub tag: Tag,
+    /// The request that was being answered.
+    pub expected: Option<Request>,
+}
+
+impl<N: Note> ReplyQueue<N> {
+    /// Says what becomes of the next frame from the server. Errors go to [`Self::error`].
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "what is not expected is refused, whatever it is"
+    )]
+    pub fn reply(&mut self, tag: Tag) -> Result<Reply<N>, UnexpectedReply> {
+        match tag {
+            Tag::NoticeResponse
+            | Tag::ParameterStatus
+            | Tag::NotificationResponse
+            | Tag::Unknown(_) => return Ok(Reply::only(Action::Forward)),
+            Tag::ReadyForQuery => return self.ready(),
+            _ => (),
+        }
+        self.drop_void_markers();
+        let Some(front) = self.entries.front_mut() else {
+            return Err(UnexpectedReply {
+                tag,
+                expected: None,
+            });
+        };
+        match (front.request, tag) {
+            (Request::Startup, _) => Ok(Reply::only(Action::Forward)),
+            (Request::Parse, Tag::ParseComplete)
+            | (Request::Bind, Tag::BindComplete)
+            | (Request::Close, Tag::CloseComplete)
+            | (Request::DescribeStatement | Request::DescribePortal, Tag::NoData) => {
+                Ok(self.answered(Action::Forward, Event::Answered))
+            }
+            (Request::DescribeStatement | Request::DescribePortal, Tag::RowDescription) => {
+                let action = match front.hidden() {
+                    Hidden::Absent => Action::Forward,
+                    Hidden::LastColumn => Action::CutColumn,
+                    Hidden::WholeRow => Action::NoData,
+                };
+                Ok(self.answered(action, Event::Answered))
+            }
+            (Request::DescribeStatement, Tag::ParameterDescription)
+            | (Request::FunctionCall, Tag::FunctionCallResponse) => {
+                Ok(Reply::only(Action::Forward))
+            }
+            (Request::Query | Request::Execute, _) => self.statement(tag),
+            (expected, _) => Err(UnexpectedReply {
+                tag,
+                expected: Some(expected),
+            }),
+        }
+    }
+
+    /// Says what becomes of an ErrorResponse.
+    #[cold]
+    pub fn error(&mut self, severity: Severity) -> Reply<N> {
+        if severity == Severity::Fatal {
+            return Reply::forward(Event::Fatal);
+        }
+        self.drop_void_markers();
+        self.copy.failed();
+        let Some(front) = self.entries.front() else {
+            return Reply::forward(Event::Failed {
+                note: None,
+                statement: 0,
+                skipped: Vec::new(),
+            });
+        };
+        if front.asker == Asker::Proxy && front.request == Request::Query {
+            return Reply {
+                action: Action::Drop,
+                event: Event::OwnFailed,
+            };
+        }
+        let (note, statement) = (Some(front.note.clone()), front.statement);
+        let mut skipped = Vec::new();
+        if front.request.is_extended() {
+            self.entries.pop_front();
+            skipped = self.skip();
+        }
+        Reply::forward(Event::Failed {
+            note,
+            statement,
+            skipped,
+        })
+    }
+
+    /// A frame in answer to a running statement.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "what is not expected is refused, whatever it is"
+    )]
+    fn statement(&mut self, tag: Tag) -> Result<Reply<N>, UnexpectedReply> {
+        let Some(front) = self.entries.front_mut() else {
+            return Err(UnexpectedReply {
+                tag,
+                expected: None,
+            });
+        };
+        let expected = front.request;
+        match tag {
+            Tag::DataRow => Ok(Reply::only(row(front))),
+            Tag::RowDescription if expected == Request::Query => Ok(Reply::only(columns(front))),
+            Tag::CommandComplete | Tag::EmptyQueryResponse => self.completed(tag),
+            Tag::PortalSuspended if expected == Request::Execute => {
+                Ok(self.answered(Action::Forward, Event::Suspended))
+            }
+            Tag::CopyInResponse | Tag::CopyBothResponse => {
+                self.copy.begin(&mut self.entries);
+                Ok(Reply::only(Action::Forward))
+            }
+            Tag::CopyOutResponse | Tag::CopyData | Tag::CopyDone => {
+                Ok(Reply::only(Action::Forward))
+            }
+            _ => Err(UnexpectedReply {
+                tag,
+                expected: Some(expected),
+            }),
+        }
+    }
+
+    /// A statement has ended; in the extended protocol, so has its request.
+    fn completed(&mut self, tag: Tag) -> Result<Reply<N>, UnexpectedReply> {
+        self.copy.completed();
+        let Some(front) = self.entries.front_mut() else {
+            return Err(UnexpectedReply {
+                tag,
+                expected: None,
+            });
+        };
+        let statement = front.statement;
+        let reply = match front.asker {
+            Asker::Proxy => Reply::only(Action::Drop),
+            Asker::Client => Reply::forward(Event::Completed {
+                note: front.note.clone(),
+                statement,
+            }),
+        };
+        if front.request == Request::Execute {
+            self.entries.pop_front();
+        } else {
+            front.next_statement();
+        }
+        Ok(reply)
+    }
+
+    /// The request at the front has been answered in full.
+    fn answered(&mut self, action: Action, event: fn(N) -> Event<N>) -> Reply<N> {
+        self.copy.completed();
+        match self.entries.pop_front() {
+            None => Reply::only(action),
+            Some(entry) => Reply {
+                action: match entry.asker {
+                    Asker::Client => action,
+                    Asker::Proxy => Action::Drop,
+                },
+                event: event(entry.note),
+            },
+        }
+    }
+
+    fn ready(&mut self) -> Result<Reply<N>, UnexpectedReply> {
+        self.drop_void_markers();
+        let front = self
+            .entries
+            .front()
+            .map(|entry| (entry.request, entry.asker));
+        match front {
+            Some(
+                (Request::Startup | Request::FunctionCall | Request::Sync, _)
+                | (Request::Query, Asker::Client),
+            ) => {
+                self.entries.pop_front();
+                Ok(Reply::forward(Event::Ready))
+            }
+            Some((Request::Query, Asker::Proxy)) => {
+                self.entries.pop_front();
+                Ok(Reply::forward(Event::OwnReady))
+            }
+            _ if self.copy.late_sync() => {
+                self.skipping = false;
+                Ok(Reply::forward(Event::Ready))
+            }
+            _ => Err(UnexpectedReply {
+                tag: Tag::ReadyForQuery,
+                expected: front.map(|(request, _)| request),
+            }),
+        }
+    }
+}
+
+fn row<N: Note>(entry: &Entry<N>) -> Action {
+    match (entry.asker, entry.hidden()) {
+        (Asker::Proxy, _) => Action::OwnRow,
+        (Asker::Client, Hidden::Absent) => Action::Forward,
+        (Asker::Client, Hidden::LastColumn) => Action::CutColumn,
+        (Asker::Client, Hidden::WholeRow) => Action::TakeRow,
+    }
+}
+
+fn columns<N: Note>(entry: &Entry<N>) -> Action {
+    match (entry.asker, entry.hidden()) {
+        (Asker::Client, Hidden::Absent) => Action::Forward,
+        (Asker::Client, Hidden::LastColumn) => Action::CutColumn,
+        (Asker::Proxy, _) | (Asker::Client, Hidden::WholeRow) => Action::Drop,
+    }
+}
