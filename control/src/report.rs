@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use tokio_postgres::{Client, Row, Transaction};
 
-use crate::status::{self, FactsError, StatusFacts};
+use crate::error::ControlError;
+use crate::status::{self, StatusFacts, cannot, unreadable};
 
 /// Divergences listed at most; the summary counts them all. A page with more is no use to anybody.
 pub const DIVERGENCES_MAX: usize = 1000;
@@ -28,6 +29,9 @@ pub enum Since {
     /// This long ago.
     SecondsAgo(f64),
 }
+
+/// Column: text, as `jsonb` holds it.
+pub type Columns = serde_json::Map<String, serde_json::Value>;
 
 /// The divergence report. The field names are the JSON names.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
@@ -70,7 +74,7 @@ pub struct Divergence {
     /// The table's canonical name.
     pub table: String,
     /// The row's key, column: text.
-    pub key: serde_json::Map<String, serde_json::Value>,
+    pub key: Columns,
     /// What was wrong.
     pub kind: String,
     /// `open`, `repaired` or `ignored`.
@@ -107,16 +111,19 @@ pub struct JournalEntry {
     /// RFC 3339.
     pub at: String,
     /// The row before, column: text; none if it was not there.
-    pub before: Option<serde_json::Map<String, serde_json::Value>>,
+    pub before: Option<Columns>,
     /// The row after; none if it was deleted.
-    pub after: Option<serde_json::Map<String, serde_json::Value>>,
+    pub after: Option<Columns>,
 }
 
 /// Something that happened to the machinery itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Event {
     /// RFC 3339.
     pub at: String,
+    /// Seconds since 1970, for the plots.
+    #[serde(skip)]
+    pub at_seconds: f64,
     /// A stable word.
     pub kind: String,
     /// What happened, for people.
@@ -124,8 +131,10 @@ pub struct Event {
 }
 
 /// Lag and staleness over a short stretch of time: the worst of it.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Sample {
+    /// RFC 3339.
+    pub at: String,
     /// Seconds since 1970.
     pub at_seconds: f64,
     /// Bytes of log not applied.
@@ -143,7 +152,7 @@ pub struct Sample {
 }
 
 /// Reads the report of the migration whose target `client` is connected to.
-pub async fn read(client: &mut Client, since: &Since) -> Result<Report, FactsError> {
+pub async fn read(client: &mut Client, since: &Since) -> Result<Report, ControlError> {
     let snapshot = status::snapshot(client).await?;
     let from = resolve(&snapshot, since).await?;
     let mut divergences = read_divergences(&snapshot, &from).await?;
@@ -158,38 +167,40 @@ pub async fn read(client: &mut Client, since: &Since) -> Result<Report, FactsErr
         status: status::read_in(&snapshot).await?,
         samples: read_samples(&snapshot, &from).await?,
     };
-    snapshot
-        .commit()
-        .await
-        .map_err(FactsError::query("the report"))?;
+    snapshot.commit().await.map_err(cannot("read the report"))?;
     Ok(report)
 }
 
 /// Reads one divergence and its repair; none if there is no such number.
-pub async fn show(client: &mut Client, id: i64) -> Result<Option<DivergenceDetail>, FactsError> {
+pub async fn show(client: &mut Client, id: i64) -> Result<Option<DivergenceDetail>, ControlError> {
+    let snapshot = status::snapshot(client).await?;
     let sql = format!("{} WHERE d.id = $1", select_divergence());
-    let found = client
+    let found = snapshot
         .query_opt(&sql, &[&id])
         .await
-        .map_err(FactsError::query("the divergence"))?;
+        .map_err(cannot("read the divergence"))?;
     let Some(found) = found else { return Ok(None) };
     let sql = format!(
         "SELECT {} AS at, before::text AS before, after::text AS after
          FROM segue.journal WHERE divergence = $1 ORDER BY id",
         status::utc("at")
     );
-    let rows = client
+    let rows = snapshot
         .query(&sql, &[&id])
         .await
-        .map_err(FactsError::query("the journal"))?;
+        .map_err(cannot("read the journal"))?;
     Ok(Some(DivergenceDetail {
-        divergence: divergence(&found)?,
-        journal: rows.iter().map(journal_entry).collect::<Result<_, _>>()?,
+        divergence: divergence(&found).map_err(unreadable("a divergence"))?,
+        journal: rows
+            .iter()
+            .map(journal_entry)
+            .collect::<Result<_, _>>()
+            .map_err(unreadable("the journal"))?,
     }))
 }
 
 /// The start as RFC 3339, which is also how the other queries take it.
-async fn resolve(snapshot: &Transaction<'_>, since: &Since) -> Result<String, FactsError> {
+async fn resolve(snapshot: &Transaction<'_>, since: &Since) -> Result<String, ControlError> {
     let (time, seconds) = match since {
         Since::Beginning => return Ok("-infinity".to_owned()),
         Since::Time(text) => (Some(text.as_str()), None),
@@ -199,11 +210,11 @@ async fn resolve(snapshot: &Transaction<'_>, since: &Since) -> Result<String, Fa
     let row = snapshot
         .query_one(&format!("SELECT {}", status::utc(at)), &[&time, &seconds])
         .await
-        .map_err(FactsError::query("the time given"))?;
+        .map_err(cannot("read the time given"))?;
     Ok(row.get(0))
 }
 
-async fn read_summary(snapshot: &Transaction<'_>, from: &str) -> Result<Summary, FactsError> {
+async fn read_summary(snapshot: &Transaction<'_>, from: &str) -> Result<Summary, ControlError> {
     let rows = snapshot
         .query(
             "SELECT kind, state, count(*) FROM segue.divergence
@@ -211,7 +222,7 @@ async fn read_summary(snapshot: &Transaction<'_>, from: &str) -> Result<Summary,
             &[&from],
         )
         .await
-        .map_err(FactsError::query("the divergences"))?;
+        .map_err(cannot("read the divergences"))?;
     let mut summary = Summary::default();
     for row in rows {
         let (kind, state, count): (String, &str, i64) = (row.get(0), row.get(1), row.get(2));
@@ -241,7 +252,7 @@ fn select_divergence() -> String {
 async fn read_divergences(
     snapshot: &Transaction<'_>,
     from: &str,
-) -> Result<Vec<Divergence>, FactsError> {
+) -> Result<Vec<Divergence>, ControlError> {
     let sql = format!(
         "{} WHERE d.detected_at >= $1::text::timestamptz OR d.state = 'open'
          ORDER BY d.state <> 'open', d.detected_at DESC, d.id DESC LIMIT {}",
@@ -251,11 +262,14 @@ async fn read_divergences(
     let rows = snapshot
         .query(&sql, &[&from])
         .await
-        .map_err(FactsError::query("the divergences"))?;
-    rows.iter().map(divergence).collect()
+        .map_err(cannot("read the divergences"))?;
+    rows.iter()
+        .map(divergence)
+        .collect::<Result<_, _>>()
+        .map_err(unreadable("a divergence"))
 }
 
-fn divergence(row: &Row) -> Result<Divergence, FactsError> {
+fn divergence(row: &Row) -> Result<Divergence, serde_json::Error> {
     Ok(Divergence {
         id: row.get("id"),
         table: row.get("table"),
@@ -272,7 +286,7 @@ fn divergence(row: &Row) -> Result<Divergence, FactsError> {
     })
 }
 
-fn journal_entry(row: &Row) -> Result<JournalEntry, FactsError> {
+fn journal_entry(row: &Row) -> Result<JournalEntry, serde_json::Error> {
     Ok(JournalEntry {
         at: row.get("at"),
         before: columns(row.get("before"))?,
@@ -281,20 +295,13 @@ fn journal_entry(row: &Row) -> Result<JournalEntry, FactsError> {
 }
 
 /// A `jsonb` object of column: text.
-fn columns(
-    text: Option<&str>,
-) -> Result<Option<serde_json::Map<String, serde_json::Value>>, FactsError> {
-    text.map(serde_json::from_str)
-        .transpose()
-        .map_err(|source| FactsError::Json {
-            what: "a row's columns",
-            source,
-        })
+fn columns(text: Option<&str>) -> Result<Option<Columns>, serde_json::Error> {
+    text.map(serde_json::from_str).transpose()
 }
 
-async fn read_events(snapshot: &Transaction<'_>, from: &str) -> Result<Vec<Event>, FactsError> {
+async fn read_events(snapshot: &Transaction<'_>, from: &str) -> Result<Vec<Event>, ControlError> {
     let sql = format!(
-        "SELECT {} AS at, kind, text FROM segue.event
+        "SELECT {} AS at, extract(epoch FROM at)::float8 AS at_seconds, kind, text FROM segue.event
          WHERE segue.event.at >= $1::text::timestamptz
          ORDER BY id DESC LIMIT {EVENTS_MAX}",
         status::utc("at")
@@ -302,36 +309,39 @@ async fn read_events(snapshot: &Transaction<'_>, from: &str) -> Result<Vec<Event
     let rows = snapshot
         .query(&sql, &[&from])
         .await
-        .map_err(FactsError::query("the events"))?;
+        .map_err(cannot("read the events"))?;
     let event = |row: &Row| Event {
         at: row.get("at"),
+        at_seconds: row.get("at_seconds"),
         kind: row.get("kind"),
         text: row.get("text"),
     };
     Ok(rows.iter().map(event).collect())
 }
 
-async fn read_samples(snapshot: &Transaction<'_>, from: &str) -> Result<Vec<Sample>, FactsError> {
+async fn read_samples(snapshot: &Transaction<'_>, from: &str) -> Result<Vec<Sample>, ControlError> {
+    let sql = format!(
+        "SELECT {}, extract(epoch FROM max(at))::float8, max(lag_bytes)::float8,
+                max(lag_seconds), max(staleness_seconds_p50), max(staleness_seconds_p99),
+                max(verified)::float8, max(applied)::float8
+         FROM (SELECT s.*, ntile({SAMPLES_MAX}) OVER (ORDER BY at) AS stretch
+               FROM segue.sample s WHERE at >= $1::text::timestamptz) AS tiled
+         GROUP BY stretch ORDER BY stretch",
+        status::utc("max(at)")
+    );
     let rows = snapshot
-        .query(
-            "SELECT extract(epoch FROM max(at))::float8, max(lag_bytes)::float8, max(lag_seconds),
-                    max(staleness_seconds_p50), max(staleness_seconds_p99),
-                    max(verified)::float8, max(applied)::float8
-             FROM (SELECT s.*, ntile($2::int) OVER (ORDER BY at) AS stretch
-                   FROM segue.sample s WHERE at >= $1::text::timestamptz) AS tiled
-             GROUP BY stretch ORDER BY stretch",
-            &[&from, &SAMPLES_MAX],
-        )
+        .query(&sql, &[&from])
         .await
-        .map_err(FactsError::query("the samples"))?;
+        .map_err(cannot("read the samples"))?;
     let sample = |row: &Row| Sample {
-        at_seconds: row.get(0),
-        lag_bytes: row.get(1),
-        lag_seconds: row.get(2),
-        staleness_seconds_p50: row.get(3),
-        staleness_seconds_p99: row.get(4),
-        verified: row.get(5),
-        applied: row.get(6),
+        at: row.get(0),
+        at_seconds: row.get(1),
+        lag_bytes: row.get(2),
+        lag_seconds: row.get(3),
+        staleness_seconds_p50: row.get(4),
+        staleness_seconds_p99: row.get(5),
+        verified: row.get(6),
+        applied: row.get(7),
     };
     Ok(rows.iter().map(sample).collect())
 }

@@ -6,50 +6,27 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Transaction};
+
+use crate::error::ControlError;
+use crate::schema;
+use crate::side::Side;
 
 /// A proxy that has not renewed its lease for this long no longer takes part. It renews it once a
 /// second, so five were missed.
 const PROXY_SILENT_SECONDS: f64 = 5.0;
 
-/// Why the facts could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum FactsError {
-    /// The target was never set up.
-    #[error("the target has no `segue` schema: run `segue setup` first")]
-    NoSchema,
-    /// A query failed.
-    #[error("could not read {what} at the target")]
-    Query {
-        /// What was being read.
-        what: &'static str,
-        /// What the server or the connection said.
-        #[source]
-        source: tokio_postgres::Error,
-    },
-    /// A JSON value is not what this version writes.
-    #[error("could not read {what}: another version of Segue wrote them")]
-    Json {
-        /// What was being read.
-        what: &'static str,
-        /// What is wrong with them.
-        #[source]
-        source: serde_json::Error,
-    },
+/// For `map_err`: the target could not be asked for something.
+pub(crate) fn cannot(doing: &'static str) -> impl FnOnce(tokio_postgres::Error) -> ControlError {
+    move |error| ControlError::query(Side::Target, doing, &error)
 }
 
-impl FactsError {
-    /// For `map_err`: a query for `what` failed.
-    pub(crate) fn query(what: &'static str) -> impl FnOnce(tokio_postgres::Error) -> Self {
-        move |source| match source.code() {
-            Some(code)
-                if *code == SqlState::UNDEFINED_TABLE || *code == SqlState::INVALID_SCHEMA_NAME =>
-            {
-                Self::NoSchema
-            }
-            Some(_) | None => Self::Query { what, source },
-        }
+/// For `map_err`: JSON in the target's `segue` schema is not what this version writes.
+pub(crate) fn unreadable(what: &'static str) -> impl FnOnce(serde_json::Error) -> ControlError {
+    move |error| ControlError::Stored {
+        side: Side::Target,
+        what,
+        reason: error.to_string(),
     }
 }
 
@@ -159,25 +136,37 @@ impl Reconciler {
 }
 
 /// Reads the state of the migration whose target `client` is connected to.
-pub async fn read(client: &mut Client) -> Result<StatusFacts, FactsError> {
+pub async fn read(client: &mut Client) -> Result<StatusFacts, ControlError> {
     let snapshot = snapshot(client).await?;
     let facts = read_in(&snapshot).await?;
     snapshot
         .commit()
         .await
-        .map_err(FactsError::query("the state of the migration"))?;
+        .map_err(cannot("read the state of the migration"))?;
     Ok(facts)
 }
 
-/// A read-only transaction in which all queries see the same moment.
-pub(crate) async fn snapshot(client: &mut Client) -> Result<Transaction<'_>, FactsError> {
-    client
+/// A read-only transaction in which all queries see the same moment, once it is known that the
+/// `segue` schema is of this version.
+pub(crate) async fn snapshot(client: &mut Client) -> Result<Transaction<'_>, ControlError> {
+    let snapshot = client
         .build_transaction()
         .isolation_level(tokio_postgres::IsolationLevel::RepeatableRead)
         .read_only(true)
         .start()
         .await
-        .map_err(FactsError::query("the state of the migration"))
+        .map_err(cannot("read the state of the migration"))?;
+    let database = database(&snapshot).await?;
+    schema::check_version(&snapshot, Side::Target, &database).await?;
+    Ok(snapshot)
+}
+
+async fn database(snapshot: &Transaction<'_>) -> Result<String, ControlError> {
+    let row = snapshot
+        .query_one("SELECT pg_catalog.current_database()::text", &[])
+        .await
+        .map_err(cannot("read the database's name"))?;
+    Ok(row.get(0))
 }
 
 /// SQL for a timestamp as RFC 3339 in UTC.
@@ -186,7 +175,7 @@ pub(crate) fn utc(timestamp: &str) -> String {
 }
 
 /// As [`read`], within a transaction of the caller's.
-pub(crate) async fn read_in(snapshot: &Transaction<'_>) -> Result<StatusFacts, FactsError> {
+pub(crate) async fn read_in(snapshot: &Transaction<'_>) -> Result<StatusFacts, ControlError> {
     let mut facts = StatusFacts::default();
     read_state(snapshot, &mut facts).await?;
     read_reconciler(snapshot, &mut facts).await?;
@@ -194,7 +183,10 @@ pub(crate) async fn read_in(snapshot: &Transaction<'_>) -> Result<StatusFacts, F
     Ok(facts)
 }
 
-async fn read_state(snapshot: &Transaction<'_>, facts: &mut StatusFacts) -> Result<(), FactsError> {
+async fn read_state(
+    snapshot: &Transaction<'_>,
+    facts: &mut StatusFacts,
+) -> Result<(), ControlError> {
     let row = snapshot
         .query_one(
             &format!(
@@ -210,7 +202,7 @@ async fn read_state(snapshot: &Transaction<'_>, facts: &mut StatusFacts) -> Resu
             &[],
         )
         .await
-        .map_err(FactsError::query("the state of the migration"))?;
+        .map_err(cannot("read the state of the migration"))?;
     facts.at = row.get("at");
     facts.database = row.get("database");
     facts.phase = row.get("phase");
@@ -249,7 +241,7 @@ struct ReconcilerCounters {
 async fn read_reconciler(
     snapshot: &Transaction<'_>,
     facts: &mut StatusFacts,
-) -> Result<(), FactsError> {
+) -> Result<(), ControlError> {
     let row = snapshot
         .query_opt(
             &format!(
@@ -261,9 +253,10 @@ async fn read_reconciler(
             &[],
         )
         .await
-        .map_err(FactsError::query("the reconciler's counters"))?;
+        .map_err(cannot("read the reconciler's counters"))?;
     let Some(row) = row else { return Ok(()) };
-    let counters: ReconcilerCounters = parse("the reconciler's counters", row.get("counters"))?;
+    let counters: ReconcilerCounters = serde_json::from_str(row.get("counters"))
+        .map_err(unreadable("the reconciler's counters"))?;
     facts.reconciler = Reconciler {
         reported_at: row.get("at"),
         silent_seconds: row.get("silent_seconds"),
@@ -298,7 +291,7 @@ struct ProxyCounters {
     staleness_seconds_p99: Option<f64>,
 }
 
-async fn read_proxies(snapshot: &Transaction<'_>, mirror: &mut Mirror) -> Result<(), FactsError> {
+async fn read_proxies(snapshot: &Transaction<'_>, mirror: &mut Mirror) -> Result<(), ControlError> {
     let rows = snapshot
         .query(
             "SELECT counters::text AS counters,
@@ -307,9 +300,10 @@ async fn read_proxies(snapshot: &Transaction<'_>, mirror: &mut Mirror) -> Result
             &[],
         )
         .await
-        .map_err(FactsError::query("the proxies' counters"))?;
+        .map_err(cannot("read the proxies' counters"))?;
     for row in rows {
-        let counters: ProxyCounters = parse("a proxy's counters", row.get("counters"))?;
+        let counters: ProxyCounters =
+            serde_json::from_str(row.get("counters")).map_err(unreadable("a proxy's counters"))?;
         let silent_seconds: f64 = row.get("silent_seconds");
         add_proxy(mirror, counters, silent_seconds < PROXY_SILENT_SECONDS);
     }
@@ -348,16 +342,12 @@ fn raise(worst: &mut Option<f64>, value: Option<f64>) {
     };
 }
 
-fn parse<T: for<'de> Deserialize<'de>>(what: &'static str, json: &str) -> Result<T, FactsError> {
-    serde_json::from_str(json).map_err(|source| FactsError::Json { what, source })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn proxy(text: &str) -> ProxyCounters {
-        parse("a proxy", text).unwrap()
+        serde_json::from_str(text).unwrap()
     }
 
     #[test]
@@ -417,7 +407,7 @@ mod tests {
     #[test]
     fn counters_of_other_versions_may_hold_more_and_less() {
         assert_eq!(proxy(r#"{"bypass":7}"#).captured, 0);
-        assert!(parse::<ProxyCounters>("a proxy", r#"{"captured":"x"}"#).is_err());
+        assert!(serde_json::from_str::<ProxyCounters>(r#"{"captured":"x"}"#).is_err());
     }
 
     #[test]

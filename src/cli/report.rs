@@ -1,0 +1,132 @@
+//! `segue report`.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use control::report::Since;
+
+use super::{Context, block_on};
+use crate::config::{Needs, duration};
+use crate::exit::{Exit, Failure};
+use crate::target::Target;
+use crate::{output, render};
+
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+Examples:
+  segue report --target postgres://segue@new-server/shop
+  segue report --since 2h --html report.html
+  segue report --json | jq .summary
+  segue report show 17
+
+Ends with 3 while divergences are open. Reads the target only, and works while every other part is
+down."
+)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    list: List,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Args)]
+struct List {
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Write one self-contained page, with plots of lag and staleness
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    html: Option<PathBuf>,
+    /// Only what was found since: a time (2026-11-23T15:00:00Z) or an age (90s, 15min, 2h, 7d)
+    #[arg(long, value_name = "T")]
+    since: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show one divergence, and the row before and after its repair
+    #[command(after_help = "Example:\n  segue report show 17")]
+    Show {
+        /// Its number in the report
+        id: i64,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+impl Arguments {
+    pub(super) fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let since = since(self.list.since.as_deref());
+        let settings = context.settings_aloud(Needs::Target)?;
+        let mut target = Target::new(settings.target()?);
+        block_on(async {
+            match self.command {
+                Some(Command::Show { id, json }) => show(&mut target, id, json).await,
+                None => self.list.print(&mut target, &since).await,
+            }
+        })
+    }
+}
+
+impl List {
+    async fn print(&self, target: &mut Target, since: &Since) -> Result<Exit, Failure> {
+        let report = target.report(since).await?;
+        match &self.html {
+            Some(path) => {
+                write(path, &render::page::html(&report))?;
+                output::text(&render::report::headline(&report))?;
+                output::text(&format!("written to {}", path.display()))?;
+            }
+            None if self.json => output::json(&report)?,
+            None => output::text(&render::report::text(&report))?,
+        }
+        Ok(Exit::of_open(report.summary.open))
+    }
+}
+
+async fn show(target: &mut Target, id: i64, json: bool) -> Result<Exit, Failure> {
+    let Some(found) = target.divergence(id).await? else {
+        return Err(Failure::failed(format!(
+            "there is no divergence {id}; `segue report` lists them"
+        )));
+    };
+    if json {
+        output::json(&found)?;
+    } else {
+        output::text(&render::report::detail(&found))?;
+    }
+    let open = i64::from(found.divergence.state == "open");
+    Ok(Exit::of_open(open))
+}
+
+fn write(path: &Path, page: &str) -> Result<(), Failure> {
+    std::fs::write(path, page)
+        .map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))
+}
+
+/// An age, else a time: PostgreSQL says whether it is one.
+fn since(text: Option<&str>) -> Since {
+    match text {
+        None => Since::Beginning,
+        Some(text) => match duration(text) {
+            Ok(age) => Since::SecondsAgo(age.as_secs_f64()),
+            Err(_) => Since::Time(text.to_owned()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn since_takes_an_age_or_a_time() {
+        assert_eq!(since(None), Since::Beginning);
+        assert_eq!(since(Some("15min")), Since::SecondsAgo(900.0));
+        let time = "2026-11-23T15:00:00Z";
+        assert_eq!(since(Some(time)), Since::Time(time.into()));
+    }
+}

@@ -1,0 +1,207 @@
+//! Layers, defaults and problems, with the surroundings given.
+
+use std::path::PathBuf;
+
+use super::*;
+
+/// A configuration file that goes away with the test.
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str, text: &str) -> Self {
+        let name = format!("segue-config-{}-{name}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, text).unwrap();
+        Self(path)
+    }
+
+    fn path(&self) -> Option<PathBuf> {
+        Some(self.0.clone())
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.0));
+    }
+}
+
+const SOURCE: (&str, &str) = ("SEGUE_SOURCE", "postgres://al@old/shop");
+const TARGET: (&str, &str) = ("SEGUE_TARGET", "postgres://al@new/shop");
+
+fn read<const N: usize>(
+    environment: [(&str, &str); N],
+    flags: &[(Setting, &str)],
+) -> Result<Settings, Failure> {
+    let flags: Vec<_> = flags
+        .iter()
+        .map(|(setting, value)| (*setting, (*value).to_owned()))
+        .collect();
+    Settings::read(None, &environment.into(), &flags, Needs::Source)
+}
+
+#[test]
+fn the_last_layer_wins() {
+    let file = File::new(
+        "layers",
+        "listen = '127.0.0.1:1'\nworkers = 3\nmirror = 'dry'\n",
+    );
+    let environment = Environment::from([
+        SOURCE,
+        ("SEGUE_LISTEN", "127.0.0.1:2"),
+        ("SEGUE_WORKERS", "2"),
+    ]);
+    let flags = [(Setting::Workers, "1".to_owned())];
+    let settings = Settings::read(file.path(), &environment, &flags, Needs::Source).unwrap();
+    assert_eq!(settings.workers, 1);
+    assert_eq!(settings.listen, ["127.0.0.1:2".parse().unwrap()]);
+    assert_eq!(settings.mirror, Mirror::Dry);
+}
+
+#[test]
+fn the_environment_names_the_file() {
+    let file = File::new(
+        "named",
+        "workers = 7\nlisten = ['127.0.0.1:1', '[::1]:1']\n",
+    );
+    let path = file.0.display().to_string();
+    let settings = read([SOURCE, ("SEGUE_CONFIG", &path)], &[]).unwrap();
+    assert_eq!(settings.workers, 7);
+    assert_eq!(settings.listen.len(), 2);
+    assert_eq!(settings.file, Some(file.0.clone()));
+}
+
+#[test]
+fn defaults_depend_on_whether_there_is_a_target() {
+    let alone = read([SOURCE], &[]).unwrap();
+    assert_eq!(alone.mirror, Mirror::Off);
+    assert_eq!(alone.listen, ["127.0.0.1:6432".parse().unwrap()]);
+    assert!((1..=4).contains(&alone.workers));
+    let both = read([SOURCE, TARGET], &[]).unwrap();
+    assert_eq!(both.mirror, Mirror::Async);
+}
+
+#[test]
+fn a_mirror_without_a_target_is_refused_unless_it_sends_nothing() {
+    let failure = read([SOURCE], &[(Setting::Mirror, "sync")]).unwrap_err();
+    assert_eq!(failure.exit, crate::exit::Exit::Usage);
+    assert!(
+        failure
+            .message
+            .contains("--mirror: \"sync\" needs a target"),
+        "{failure:?}"
+    );
+    assert_eq!(
+        read([SOURCE], &[(Setting::Mirror, "dry")]).unwrap().mirror,
+        Mirror::Dry
+    );
+}
+
+#[test]
+fn all_problems_are_reported_at_once_with_their_places() {
+    let file = File::new("problems", "workers = 0\nlissen = 'x'\nmirror = true\n");
+    let environment = Environment::from([
+        ("SEGUE_LISTEN", "everywhere"),
+        ("SEGUE_SYNC_TIMEOUT", "soon"),
+    ]);
+    let flags = [
+        (Setting::LogLevel, "inof".to_owned()),
+        (Setting::LogFormat, "xml".to_owned()),
+    ];
+    let failure = Settings::read(file.path(), &environment, &flags, Needs::Both).unwrap_err();
+    for part in [
+        "has 9 problems",
+        "no source is given",
+        "no target is given",
+        ": workers: \"0\" is not a number between 1 and 256",
+        ": lissen is not a setting",
+        ": mirror is neither",
+        "SEGUE_LISTEN: \"everywhere\" is not an IP address",
+        "SEGUE_SYNC_TIMEOUT: \"soon\" is not a duration",
+        "--log-format: \"xml\"",
+        "--log-level: ",
+    ] {
+        assert!(
+            failure.message.contains(part),
+            "{part}: {}",
+            failure.message
+        );
+    }
+}
+
+#[test]
+fn a_file_that_was_named_has_to_be_there() {
+    let failure = read([SOURCE, ("SEGUE_CONFIG", "/nowhere/segue.toml")], &[]).unwrap_err();
+    assert!(
+        failure.message.contains("cannot read /nowhere/segue.toml"),
+        "{failure:?}"
+    );
+}
+
+#[test]
+fn a_broken_file_is_not_quoted() {
+    let file = File::new(
+        "broken",
+        "workers = 1\nsource = 'postgres://al:s3cret@old/shop\n",
+    );
+    let failure =
+        Settings::read(file.path(), &Environment::default(), &[], Needs::Nothing).unwrap_err();
+    assert!(failure.message.contains("line 2"), "{failure:?}");
+    assert!(!failure.message.contains("s3cret"), "{failure:?}");
+}
+
+#[test]
+fn a_password_in_a_flag_is_warned_of_and_never_shown() {
+    let settings = read([], &[(Setting::Source, "postgres://al:s3cret@old/shop")]).unwrap();
+    assert!(
+        settings.warnings[0].contains("--source holds a password"),
+        "{settings:?}"
+    );
+    assert!(!format!("{settings:?}").contains("s3cret"));
+    assert!(!crate::render::settings::text(&settings).contains("s3cret"));
+    let quiet = read([("SEGUE_SOURCE", "postgres://al:s3cret@old/shop")], &[]).unwrap();
+    assert_eq!(quiet.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn the_password_of_the_environment_is_used() {
+    let settings = read([SOURCE, ("PGPASSWORD", "pw")], &[]).unwrap();
+    let source = settings.source().unwrap();
+    assert_eq!(source.password(), Some(&Password::new("pw")));
+    assert!(settings.target().is_err());
+}
+
+#[test]
+fn a_variable_that_looks_like_ours_is_warned_of() {
+    let settings = read([SOURCE, ("SEGUE_LISTNE", "127.0.0.1:1")], &[]).unwrap();
+    assert!(
+        settings.warnings[0].contains("SEGUE_LISTNE"),
+        "{settings:?}"
+    );
+}
+
+#[test]
+fn an_endpoint_open_to_others_needs_a_token() {
+    let open = (Setting::Http, "0.0.0.0:9188");
+    let failure = read([SOURCE], &[open]).unwrap_err();
+    assert!(
+        failure.message.contains("open to other machines"),
+        "{failure:?}"
+    );
+    assert!(read([SOURCE], &[(Setting::Http, "127.0.0.1:9188")]).is_ok());
+    let token = File::new("token", "tok\n");
+    let path = token.0.display().to_string();
+    let settings = read([SOURCE], &[open, (Setting::HttpTokenFile, &path)]).unwrap();
+    assert_eq!(settings.http_token, Some(Password::new("tok")));
+}
+
+#[test]
+fn durations_need_a_unit() {
+    assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+    assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
+    assert_eq!(duration("10min"), Ok(Duration::from_mins(10)));
+    assert_eq!(duration("7d"), Ok(Duration::from_hours(168)));
+    for text in ["", "5", "s", "-1s", "1e9s", "5 weeks"] {
+        assert!(duration(text).is_err(), "{text}");
+    }
+}

@@ -1,0 +1,209 @@
+//! The state of the migration as one screen of text.
+
+use control::status::{Gate, Reconciler, StatusFacts};
+
+use super::{
+    bytes, count, count_signed, or_unknown, percentiles, plain, plural, push, reasons, seconds,
+};
+
+/// Wide enough for the longest label.
+const LABEL_WIDTH: usize = 11;
+
+/// The screen.
+pub(crate) fn text(facts: &StatusFacts, silence_seconds: u32) -> String {
+    let mut screen = Screen(String::new());
+    let phase = facts.phase.as_deref().unwrap_or("no phase yet");
+    let epoch = or_unknown(facts.epoch.map(|epoch| epoch.to_string()));
+    push(
+        &mut screen.0,
+        format_args!(
+            "{}   {}, epoch {epoch}   {}\n\n",
+            plain(&facts.database),
+            plain(phase),
+            facts.at
+        ),
+    );
+    screen.line(
+        "reconciler",
+        &reconciler(&facts.reconciler, silence_seconds),
+    );
+    screen.line("mirror", &gate(facts));
+    screen.line("open", &plural(facts.open_divergences, "divergence"));
+    screen.line("owed", &owed(facts));
+    screen.line("lag", &lag(facts));
+    screen.line(
+        "proven",
+        &format!(
+            "{}   from commit to proof by the log",
+            percentiles(facts.proven_seconds_p50, facts.proven_seconds_p99)
+        ),
+    );
+    screen.line("WAL held", &wal(facts));
+    screen.0.push('\n');
+    rows(&mut screen, facts);
+    mirror(&mut screen, facts);
+    screen.0
+}
+
+struct Screen(String);
+
+impl Screen {
+    fn line(&mut self, label: &str, text: &str) {
+        push(
+            &mut self.0,
+            format_args!("  {label:LABEL_WIDTH$}  {text}\n"),
+        );
+    }
+}
+
+/// What there is to say of the reconciler.
+pub(crate) fn reconciler(reconciler: &Reconciler, silence_seconds: u32) -> String {
+    match reconciler.silent_seconds {
+        None => "has never reported".to_owned(),
+        Some(silent) if reconciler.is_silent(silence_seconds.into()) => format!(
+            "has been silent for {}; lag and rows are as of then",
+            seconds(silent)
+        ),
+        Some(silent) => format!("reported {} ago", seconds(silent.max(0.0))),
+    }
+}
+
+fn gate(facts: &StatusFacts) -> String {
+    let proxies = i64::try_from(facts.mirror.proxies).unwrap_or(i64::MAX);
+    let living = if proxies == 1 {
+        "1 proxy".to_owned()
+    } else {
+        format!("{} proxies", count_signed(proxies))
+    };
+    match facts.mirror.gate {
+        Gate::Open => format!("gate open, {living}"),
+        Gate::Shut => format!("gate shut: all writes are left to the log; {living}"),
+    }
+}
+
+fn owed(facts: &StatusFacts) -> String {
+    let rows = plural(facts.owed_rows, "row");
+    match facts.owed_seconds_max {
+        Some(longest) if facts.owed_rows > 0 => {
+            format!(
+                "{rows} to be read again, the oldest for {}",
+                seconds(longest)
+            )
+        }
+        Some(_) | None => rows,
+    }
+}
+
+fn lag(facts: &StatusFacts) -> String {
+    let (Some(lag_bytes), Some(lag_seconds)) = (facts.lag_bytes, facts.lag_seconds) else {
+        return or_unknown(None);
+    };
+    let applied = facts
+        .applied_lsn
+        .as_deref()
+        .map(|lsn| format!("; applied to {}", plain(lsn)));
+    format!(
+        "{}, {}{}",
+        bytes(lag_bytes as f64),
+        seconds(lag_seconds),
+        applied.unwrap_or_default()
+    )
+}
+
+/// A slot without a bound may fill the source's disk: that is said.
+fn wal(facts: &StatusFacts) -> String {
+    match (facts.slot_wal_bytes, facts.slot_wal_budget_bytes) {
+        (None, _) => or_unknown(None),
+        (Some(held), Some(budget)) => {
+            format!("{} of {}", bytes(held as f64), bytes(budget as f64))
+        }
+        (Some(held), None) => format!(
+            "{}; the source sets no bound (max_slot_wal_keep_size)",
+            bytes(held as f64)
+        ),
+    }
+}
+
+fn rows(screen: &mut Screen, facts: &StatusFacts) {
+    let rows = &facts.rows;
+    screen.line(
+        "rows",
+        &format!(
+            "verified {}   applied {}   repaired {}   superseded {}",
+            count(rows.verified),
+            count(rows.applied),
+            count(rows.repaired),
+            count(rows.superseded)
+        ),
+    );
+    if !rows.applied_why.is_empty() {
+        screen.line("  applied", &reasons(&rows.applied_why));
+    }
+}
+
+fn mirror(screen: &mut Screen, facts: &StatusFacts) {
+    let mirror = &facts.mirror;
+    screen.line(
+        "captured",
+        &format!(
+            "{} rows in {} transactions",
+            count(mirror.captured),
+            count(mirror.transactions)
+        ),
+    );
+    screen.line(
+        "  staleness",
+        &format!(
+            "{}   from commit to the row on the target",
+            percentiles(mirror.staleness_seconds_p50, mirror.staleness_seconds_p99)
+        ),
+    );
+    let with_total = |counts: &std::collections::BTreeMap<String, u64>| {
+        let total = count(counts.values().sum());
+        match reasons(counts).as_str() {
+            "" => total,
+            why => format!("{total}: {why}"),
+        }
+    };
+    screen.line("  deferred", &with_total(&mirror.deferred));
+    screen.line("  failed", &with_total(&mirror.failed));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_known_yet_still_fills_a_screen() {
+        let screen = text(&StatusFacts::default(), 10);
+        assert!(screen.contains("has never reported"), "{screen}");
+        assert!(screen.contains("gate shut"), "{screen}");
+        assert!(screen.contains("lag          –"), "{screen}");
+    }
+
+    #[test]
+    fn a_slot_without_a_bound_is_named() {
+        let facts = StatusFacts {
+            slot_wal_bytes: Some(2048),
+            ..StatusFacts::default()
+        };
+        assert!(text(&facts, 10).contains("2.0 KiB; the source sets no bound"));
+        let bounded = StatusFacts {
+            slot_wal_budget_bytes: Some(4096),
+            ..facts
+        };
+        assert!(text(&bounded, 10).contains("2.0 KiB of 4.0 KiB"));
+    }
+
+    #[test]
+    fn silence_says_for_how_long() {
+        let silent = Reconciler {
+            reported_at: None,
+            silent_seconds: Some(75.0),
+        };
+        assert_eq!(
+            reconciler(&silent, 10),
+            "has been silent for 1 min 15 s; lag and rows are as of then"
+        );
+    }
+}
