@@ -4,3 +4,8 @@
 //! is the crate `control`.
 
 pub mod connection;
+pub mod early;
+pub mod session;
+pub mod statements;
+
+pub use early::{EarlyOutcome, EarlyRow, EarlyTransaction, EarlyWrite, EarlyWriter, Refusal};

@@ -109,6 +109,11 @@ impl Connection {
         frontend::sync(&mut self.outgoing);
     }
 
+    /// Removes what was added since [`Self::unsent`] was `start`, with no flush in between.
+    pub fn take_back(&mut self, start: usize) {
+        self.outgoing.truncate(start);
+    }
+
     fn add(
         &mut self,
         write: impl FnOnce(&mut bytes::BytesMut) -> Result<(), EncodeError>,

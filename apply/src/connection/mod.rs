@@ -187,31 +187,27 @@ impl Connection {
         frontend::query(sql, &mut self.outgoing).map_err(|_| EncodeError::Nul)?;
         self.flush().await?;
         let reply = self.reply().await?;
-        match reply.error {
-            Some(error) => Err(ConnectionError::server(self.side, error)),
-            None => {
-                let mut filled = reply.results.into_iter().rev();
-                let found = filled.find(|result| !result.rows.is_empty());
-                Ok(found.map(|result| result.rows).unwrap_or_default())
-            }
+        if let Some(error) = reply.error {
+            return Err(ConnectionError::server(self.side, error));
         }
+        let mut filled = reply.results.into_iter().rev();
+        let found = filled.find(|result| !result.rows.is_empty());
+        Ok(found.map(|result| result.rows).unwrap_or_default())
     }
 
     /// Sends a statement that starts a stream and waits until the server has switched to it.
     pub async fn start_copy_both(&mut self, command: &str) -> Result<(), ConnectionError> {
         frontend::query(command, &mut self.outgoing).map_err(|_| EncodeError::Nul)?;
         self.flush().await?;
-        loop {
-            let (tag, body) = self.receive().await?;
-            match tag {
-                tag::COPY_BOTH => return Ok(()),
-                tag::ERROR => {
-                    let error = ServerError::parse(body).map_err(|error| self.unreadable(error))?;
-                    self.reply().await?;
-                    return Err(ConnectionError::server(self.side, error));
-                }
-                _ => return Err(self.unexpected(tag)),
+        let (tag, body) = self.receive().await?;
+        match tag {
+            tag::COPY_BOTH => Ok(()),
+            tag::ERROR => {
+                let error = ServerError::parse(body).map_err(|error| self.unreadable(error))?;
+                self.reply().await?;
+                Err(ConnectionError::server(self.side, error))
             }
+            _ => Err(self.unexpected(tag)),
         }
     }
 

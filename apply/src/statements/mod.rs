@@ -1,0 +1,276 @@
+//! Reading and writing the contract's tables by key.
+//!
+//! SQL is written once per table and prepared once per session; values travel in the form that the
+//! contract gives their column. Does not lock entries and does not decide: those who use it do.
+
+mod sql;
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use protocol::contract::{Contract, Form, Table, TableIndex};
+use protocol::reader::ReadError;
+use protocol::remap;
+use protocol::row::{Datum, Image, RowKey};
+
+use crate::connection::{Connection, EncodeError, Format, Parameter};
+use crate::session::{self, SessionError};
+
+use sql::{KeyColumn, TableSql};
+
+/// A statement of a table that is prepared once per session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Statement {
+    /// The row with a key.
+    Select(TableIndex),
+    /// The row is now this.
+    Upsert(TableIndex),
+    /// The row with a key is gone.
+    Delete(TableIndex),
+}
+
+impl Statement {
+    const fn table(self) -> TableIndex {
+        match self {
+            Self::Select(table) | Self::Upsert(table) | Self::Delete(table) => table,
+        }
+    }
+
+    fn name(self) -> String {
+        let table = self.table().as_usize();
+        match self {
+            Self::Select(_) => format!("s{table}"),
+            Self::Upsert(_) => format!("u{table}"),
+            Self::Delete(_) => format!("d{table}"),
+        }
+    }
+}
+
+/// A row could not be put into a statement. Nothing of it is left in the connection's buffer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// A value is too long.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// A value is not what its type's send format says.
+    #[error("a value cannot be rewritten for the target: {0}")]
+    Value(#[from] ReadError),
+    /// A column is not known.
+    #[error("the image of a row of {table} lacks columns")]
+    Partial {
+        /// The table.
+        table: String,
+    },
+    /// The row's table is not in the contract.
+    #[error("a row of a table that is not in the contract")]
+    UnknownTable,
+}
+
+/// The statements of one session.
+#[derive(Debug)]
+pub struct Statements {
+    tables: Vec<TableSql>,
+    prepared: HashSet<Statement>,
+}
+
+/// A value on its way into a parameter.
+enum Value {
+    Null,
+    Binary(Bytes),
+    Text(Bytes),
+}
+
+impl Value {
+    fn parameter(&self) -> Parameter<'_> {
+        match self {
+            Self::Null => Parameter::Null,
+            Self::Binary(value) => Parameter::Binary(value),
+            Self::Text(value) => Parameter::Text(value),
+        }
+    }
+
+    fn of_key(form: &Form, value: &Bytes) -> Result<Self, WriteError> {
+        match form {
+            Form::Text => Ok(Self::Text(value.clone())),
+            Form::Plain | Form::Array { .. } | Form::Composite { .. } => {
+                Ok(Self::Binary(remap::to_target(form, value)?))
+            }
+        }
+    }
+}
+
+impl Statements {
+    /// Writes the statements for `contract`, with what the target's catalog says of its keys.
+    /// `connection` must be idle.
+    pub async fn load(
+        connection: &mut Connection,
+        contract: &Contract,
+    ) -> Result<Self, SessionError> {
+        let rows = connection.query_simple(sql::KEY_COLUMNS).await?;
+        let found: Vec<KeyColumn> = rows
+            .iter()
+            .map(|row| KeyColumn {
+                schema: session::text(row.first()),
+                relation: session::text(row.get(1)),
+                column: session::text(row.get(2)),
+                type_name: session::text(row.get(3)),
+                operator: session::text(row.get(4)),
+            })
+            .collect();
+        let tables = contract.tables.iter();
+        Ok(Self {
+            tables: tables
+                .map(|table| TableSql::new(table.clone(), &found))
+                .collect::<Result<_, _>>()?,
+            prepared: HashSet::new(),
+        })
+    }
+
+    /// Adds the preparation of `statement` to the connection's buffer, unless it has been added
+    /// before; says whether it was. The caller ends it with a Sync of its own or is sure that
+    /// nothing before it in the same batch can fail.
+    pub fn prepare(
+        &mut self,
+        connection: &mut Connection,
+        statement: Statement,
+    ) -> Result<bool, WriteError> {
+        if self.prepared.contains(&statement) {
+            return Ok(false);
+        }
+        let sql = self.table(statement.table())?.text(statement);
+        connection.prepare(&statement.name(), &sql)?;
+        self.prepared.insert(statement);
+        Ok(true)
+    }
+
+    /// The preparation of `statement` failed.
+    pub fn forget(&mut self, statement: Statement) {
+        self.prepared.remove(&statement);
+    }
+
+    /// Adds a read of the row with this key: one result set with at most one row, for
+    /// [`Self::image`]. Prepare [`Statement::Select`] before.
+    pub fn select(&self, connection: &mut Connection, key: &RowKey) -> Result<(), WriteError> {
+        let formats = self.table(key.table())?.result_formats();
+        self.by_key(connection, Statement::Select(key.table()), key, &formats)
+    }
+
+    /// Adds a delete of the row with this key. Prepare [`Statement::Delete`] before.
+    pub fn delete(&self, connection: &mut Connection, key: &RowKey) -> Result<(), WriteError> {
+        self.by_key(connection, Statement::Delete(key.table()), key, &[])
+    }
+
+    /// Adds an insert of the row, or an update of all its columns where it is there already.
+    /// Prepare [`Statement::Upsert`] before.
+    pub fn upsert(
+        &self,
+        connection: &mut Connection,
+        index: TableIndex,
+        image: &Image,
+    ) -> Result<(), WriteError> {
+        let table = &self.table(index)?.table;
+        let partial = || WriteError::Partial {
+            table: table.name.clone(),
+        };
+        if image.columns().len() != table.columns.len() {
+            return Err(partial());
+        }
+        let values = table.columns.iter().zip(image.columns());
+        let values = values
+            .map(|(column, datum)| value_of(&column.form, datum)?.ok_or_else(partial))
+            .collect::<Result<Vec<_>, _>>()?;
+        execute(connection, &Statement::Upsert(index).name(), &values, &[])
+    }
+
+    /// Adds an update of the columns that `image` knows, where the row with this key is there. It
+    /// is prepared on the spot, as the unnamed statement: which columns are missing varies. Adds nothing
+    /// if the key is all that is known; says whether it added anything.
+    pub fn update_known(
+        &self,
+        connection: &mut Connection,
+        key: &RowKey,
+        image: &Image,
+    ) -> Result<bool, WriteError> {
+        let sql = self.table(key.table())?;
+        let mut known = Vec::new();
+        let mut values = Vec::new();
+        for (place, column) in sql.table.columns.iter().enumerate() {
+            if sql.is_fixed(place) {
+                continue;
+            }
+            let datum = image.columns().get(place).unwrap_or(&Datum::Unchanged);
+            if let Some(value) = value_of(&column.form, datum)? {
+                known.push(place);
+                values.push(value);
+            }
+        }
+        if known.is_empty() {
+            return Ok(false);
+        }
+        values.extend(sql.key_values(key)?);
+        connection.prepare("", &sql.update(&known))?;
+        execute(connection, "", &values, &[])?;
+        Ok(true)
+    }
+
+    /// The row that [`Self::select`] brought.
+    pub fn image(&self, index: TableIndex, row: Vec<Option<Bytes>>) -> Result<Image, WriteError> {
+        let table = &self.table(index)?.table;
+        let columns = row.into_iter().zip(&table.columns);
+        Ok(Image::new(
+            columns
+                .map(|(value, column)| match (value, &column.form) {
+                    (None, _) => Datum::Null,
+                    (Some(value), Form::Text) => Datum::Text(value),
+                    (Some(value), _) => Datum::Binary(value),
+                })
+                .collect(),
+        ))
+    }
+
+    fn by_key(
+        &self,
+        connection: &mut Connection,
+        statement: Statement,
+        key: &RowKey,
+        results: &[Format],
+    ) -> Result<(), WriteError> {
+        let values = self.table(key.table())?.key_values(key)?;
+        execute(connection, &statement.name(), &values, results)
+    }
+
+    fn table(&self, index: TableIndex) -> Result<&TableSql, WriteError> {
+        self.tables
+            .get(index.as_usize())
+            .ok_or(WriteError::UnknownTable)
+    }
+}
+
+/// `image`, as the source sent it, as the target would send it: what the two are compared by.
+pub fn to_target(table: &Table, image: &Image) -> Result<Image, ReadError> {
+    let columns = image.columns().iter().zip(&table.columns);
+    let columns = columns.map(|(datum, column)| match datum {
+        Datum::Binary(value) => remap::to_target(&column.form, value).map(Datum::Binary),
+        Datum::Null | Datum::Text(_) | Datum::Unchanged => Ok(datum.clone()),
+    });
+    columns.collect::<Result<_, _>>().map(Image::new)
+}
+
+fn value_of(form: &Form, datum: &Datum) -> Result<Option<Value>, WriteError> {
+    Ok(match datum {
+        Datum::Null => Some(Value::Null),
+        Datum::Binary(value) => Some(Value::Binary(remap::to_target(form, value)?)),
+        Datum::Text(value) => Some(Value::Text(value.clone())),
+        Datum::Unchanged => None,
+    })
+}
+
+fn execute(
+    connection: &mut Connection,
+    name: &str,
+    values: &[Value],
+    results: &[Format],
+) -> Result<(), WriteError> {
+    let parameters: Vec<_> = values.iter().map(Value::parameter).collect();
+    Ok(connection.execute(name, &parameters, results)?)
+}
