@@ -2,7 +2,26 @@
 //!
 //! Does not test what a crate can test alone.
 
+// Each module says that it is a test, for clippy: in tests an unwrap is an assertion.
+#[cfg(test)]
+mod commands;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod divergence;
+#[cfg(test)]
+mod fidelity;
+#[cfg(test)]
+mod ground;
+#[cfg(test)]
+mod mirror;
+#[cfg(test)]
 mod servers;
+#[cfg(test)]
+mod stream;
+#[cfg(test)]
+mod wire;
 
 /// The binary under test.
+#[cfg(test)]
 const SEGUE: &str = env!("CARGO_BIN_EXE_segue");

@@ -61,6 +61,28 @@ impl Pair {
         }
         Ok(Bed { source, target })
     }
+
+    /// So many beds whose source databases are copies of one, so that even their OIDs are equal.
+    pub async fn copies(&self, schema: &str, count: usize) -> Result<Vec<Bed>> {
+        let first = self.bed(schema).await?;
+        let mut beds = Vec::new();
+        for number in 0..count {
+            let name = format!("{}_copy_{number}", first.source.name);
+            let sql = format!("CREATE DATABASE {name} TEMPLATE {}", first.source.name);
+            for server in [&self.source, &self.target] {
+                let maintenance = server.database("postgres");
+                // The connection that made the schema may take a moment to be gone.
+                wait::until_true("the template to be idle", async || {
+                    maintenance.execute(&sql).await?;
+                    Ok(true)
+                })
+                .await?;
+            }
+            let (source, target) = (self.source.database(&name), self.target.database(&name));
+            beds.push(Bed { source, target });
+        }
+        Ok(beds)
+    }
 }
 
 /// Two databases that start equal.

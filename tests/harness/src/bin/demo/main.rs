@@ -7,16 +7,32 @@ mod application;
 mod narrator;
 mod story;
 
-use anyhow::Result;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<()> {
+async fn main() -> ExitCode {
+    match tell_or_stop().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            #[expect(clippy::print_stderr, reason = "this is a program for a person")]
+            {
+                eprintln!("\nThe demo failed: {error:#}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Returning early drops the servers, which stops them; what ends us harder than that is left to
+/// the guardian.
+async fn tell_or_stop() -> Result<()> {
     tokio::select! {
         told = story::tell() => told,
-        // Returning drops the servers; what a second Ctrl-C interrupts is left to the guardian.
         signal = tokio::signal::ctrl_c() => {
             signal?;
-            anyhow::bail!("interrupted: stopping the servers")
+            bail!("interrupted")
         }
     }
 }
