@@ -90,12 +90,12 @@ pub enum Form {
         /// The element type's OID at the target.
         element_oid: u32,
         /// How its elements travel.
-        element: Box<Form>,
+        element: Box<Self>,
     },
     /// In the send format of a composite type: its fields' OIDs at the target, and their forms.
     Composite {
         /// OID at the target and form, a field each.
-        fields: Vec<(u32, Form)>,
+        fields: Vec<(u32, Self)>,
     },
 }
 

@@ -15,7 +15,7 @@ pub enum Datum {
     Binary(Bytes),
     /// The type's output text, for types without a send function. Only the stream carries it.
     Text(Bytes),
-    /// A TOASTed value that the update did not touch and the stream therefore left out.
+    /// A `TOAST`ed value that the update did not touch and the stream therefore left out.
     Unchanged,
 }
 
