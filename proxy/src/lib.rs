@@ -1,1 +1,68 @@
-//! Segue: proxy.
+//! The proxy: it speaks PostgreSQL's protocol between applications and the source database,
+//! forwards every byte, and captures the effect of each write on the way.
+//!
+//! [`run`] is the way in. Threads: whoever calls it accepts; workers serve, each connection staying
+//! on its worker. Does not read configuration and installs no signal handlers.
+
+mod cancel;
+mod config;
+mod connection;
+mod error;
+mod listener;
+mod session;
+mod shutdown;
+mod source;
+mod startup;
+mod worker;
+
+pub use config::{Config, MirrorMode};
+pub use error::ProxyError;
+
+use std::net::SocketAddr;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use listener::Acceptor;
+use worker::Worker;
+
+/// Serves clients until `shutdown` is cancelled and its sessions have ended. `ready` is called with
+/// the addresses once all of them accept connections.
+pub async fn run(
+    config: Config,
+    shutdown: CancellationToken,
+    ready: impl FnOnce(Vec<SocketAddr>),
+) -> Result<(), ProxyError> {
+    let listeners = listener::bind(&config.listen)?;
+    let workers = start_workers(&config, &shutdown)?;
+    let clients = workers.iter().map(|worker| worker.clients.clone());
+    let acceptor = Acceptor::new(clients.collect(), config.clients_max);
+    let addresses = listeners.iter().flat_map(|it| it.local_addr());
+    ready(addresses.collect());
+
+    let acceptors = TaskTracker::new();
+    for listener in listeners {
+        acceptors.spawn(acceptor.clone().accept(listener, shutdown.clone()));
+    }
+    drop(acceptor);
+    acceptors.close();
+    acceptors.wait().await;
+
+    // No client comes any more; those that are there may finish what they are at. An acceptor that
+    // ended by itself has lost its worker, and then the others end too.
+    shutdown.cancel();
+    for worker in workers {
+        worker.join().await?;
+    }
+    Ok(())
+}
+
+fn start_workers(config: &Config, shutdown: &CancellationToken) -> Result<Vec<Worker>, ProxyError> {
+    let numbers = 0..config.workers.get();
+    let workers = numbers.map(|number| Worker::start(number, config, shutdown.clone()));
+    let workers: Result<Vec<_>, _> = workers.collect();
+    if workers.is_err() {
+        shutdown.cancel();
+    }
+    workers
+}

@@ -1,0 +1,80 @@
+//! What the proxy has to be told. Read and validated by the binary.
+//!
+//! Does not read files or the environment.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use control::Dsn;
+
+/// What becomes of captured transactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MirrorMode {
+    /// Nothing is captured.
+    Off,
+    /// Captured and counted, and not sent.
+    Dry,
+    /// Sent; the client does not wait.
+    Async,
+    /// Sent; the client's acknowledgement waits for the target, up to a deadline.
+    Sync,
+}
+
+/// A proxy's settings.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where clients connect; port 0 takes a free one. Default 127.0.0.1:6432.
+    pub listen: Vec<SocketAddr>,
+    /// The database that is mirrored. Clients authenticate there as themselves; the proxy itself
+    /// reads the catalog with this string.
+    pub source: Dsn,
+    /// Where captured writes go. Without it the proxy is a pure pass-through.
+    pub target: Option<Dsn>,
+    /// What becomes of captured writes.
+    pub mirror: MirrorMode,
+    /// How long an acknowledgement waits for the target with `MirrorMode::Sync`; after it the
+    /// client is answered all the same, and the stream brings the write. Default 1 s.
+    pub sync_timeout: Duration,
+    /// Threads that serve clients. Default: the cores, at most 4.
+    pub workers: NonZeroUsize,
+    /// Clients at one time; more are refused as PostgreSQL does it. Default 1000.
+    pub clients_max: usize,
+    /// From a client's connection to the end of its startup packet. Default 60 s, as
+    /// `authentication_timeout`, which governs what follows.
+    pub startup_timeout: Duration,
+    /// How long clients in a transaction may go on when the proxy is going down. Default 10 s.
+    pub drain_timeout: Duration,
+}
+
+impl Config {
+    /// The defaults for a source.
+    pub fn new(source: Dsn) -> Self {
+        Self {
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 6432))],
+            source,
+            target: None,
+            mirror: MirrorMode::Async,
+            sync_timeout: Duration::from_secs(1),
+            workers: default_workers(),
+            clients_max: 1000,
+            startup_timeout: Duration::from_secs(60),
+            drain_timeout: Duration::from_secs(10),
+        }
+    }
+
+    /// Whether writes are captured: there is somewhere for them to go, or they are to be counted.
+    pub(crate) fn captures(&self) -> bool {
+        match self.mirror {
+            MirrorMode::Off => false,
+            MirrorMode::Dry => true,
+            MirrorMode::Async | MirrorMode::Sync => self.target.is_some(),
+        }
+    }
+}
+
+/// One thread per core, at most four: more only spread what one core forwards in its spare time.
+fn default_workers() -> NonZeroUsize {
+    const WORKERS_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
+    std::thread::available_parallelism().map_or(NonZeroUsize::MIN, |cores| cores.min(WORKERS_MAX))
+}

@@ -1,0 +1,160 @@
+//! A client's connection from its first byte: what it wants, and the session that it gets.
+//!
+//! Logs how each connection ended, once. Does not relay.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use protocol::wire::backend::Severity;
+use protocol::wire::error_response;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::cancel;
+use crate::config::Config;
+use crate::listener::{Accepted, Admission};
+use crate::session::{Session, SessionError};
+use crate::shutdown::Drain;
+use crate::source::{self, SourceStream};
+use crate::startup::{self, Opening, OpeningError, Wanted};
+
+/// What the connections of one worker share.
+#[derive(Debug)]
+pub(crate) struct Surroundings {
+    pub(crate) config: Config,
+    pub(crate) drain: Rc<Drain>,
+    pub(crate) shutdown: CancellationToken,
+}
+
+/// Why a connection ended badly.
+#[derive(Debug, thiserror::Error)]
+enum ConnectionError {
+    #[error("the socket could not be set up")]
+    Socket(#[source] io::Error),
+    #[error("no session began")]
+    Opening(#[source] OpeningError),
+    #[error("the startup packet did not come in time")]
+    TooSlow,
+    #[error("a cancel request could not be forwarded")]
+    Cancel(#[source] io::Error),
+    #[error("the source could not be reached")]
+    Source(#[source] io::Error),
+    #[error("there was no place for another client")]
+    NoPlace,
+    #[error("the session broke")]
+    Session(#[source] SessionError),
+}
+
+/// Serves one client to its end.
+pub(crate) async fn serve(surroundings: Rc<Surroundings>, accepted: Accepted) {
+    let Accepted {
+        socket,
+        peer,
+        admission,
+    } = accepted;
+    let served = Box::pin(serve_socket(&surroundings, socket, &admission)).await;
+    if let Err(error) = served {
+        report(peer, &error);
+    }
+    drop(admission);
+}
+
+async fn serve_socket(
+    surroundings: &Surroundings,
+    socket: std::net::TcpStream,
+    admission: &Admission,
+) -> Result<(), ConnectionError> {
+    let mut client = TcpStream::from_std(socket).map_err(ConnectionError::Socket)?;
+    client.set_nodelay(true).map_err(ConnectionError::Socket)?;
+    let wanted = tokio::select! {
+        wanted = startup::read(&mut client) => wanted,
+        () = tokio::time::sleep(surroundings.config.startup_timeout) => {
+            return Err(ConnectionError::TooSlow);
+        }
+        () = surroundings.shutdown.cancelled() => return Ok(()),
+    };
+    let dsn = &surroundings.config.source;
+    match wanted.map_err(ConnectionError::Opening)? {
+        Wanted::Nothing => Ok(()),
+        Wanted::Cancel(key) => cancel::forward(dsn, &key)
+            .await
+            .map_err(ConnectionError::Cancel),
+        Wanted::Session(opening) => {
+            if let Admission::Refused(_) = admission {
+                say(&mut client, &too_many_clients()).await;
+                return Err(ConnectionError::NoPlace);
+            }
+            let source = match source::connect(dsn).await {
+                Ok(source) => source,
+                Err(error) => {
+                    say(&mut client, &source_unreachable(&error)).await;
+                    return Err(ConnectionError::Source(error));
+                }
+            };
+            let session = session(surroundings, client, source, opening);
+            session.run().await.map_err(ConnectionError::Session)
+        }
+    }
+}
+
+fn session(
+    surroundings: &Surroundings,
+    client: TcpStream,
+    source: SourceStream,
+    opening: Opening,
+) -> Session<TcpStream, SourceStream> {
+    let member = surroundings.drain.member();
+    Session::new(client, source, &opening.packet, opening.rest, member)
+}
+
+/// The client may be gone already; there is nobody else to tell.
+async fn say(client: &mut TcpStream, words: &[u8]) {
+    if client.write_all(words).await.is_ok() {
+        drop(client.shutdown().await);
+    }
+}
+
+fn too_many_clients() -> Bytes {
+    error_response(
+        Severity::Fatal,
+        "53300",
+        "sorry, too many clients already",
+        Some("The segue proxy has reached its limit of clients."),
+        None,
+    )
+}
+
+fn source_unreachable(error: &io::Error) -> Bytes {
+    error_response(
+        Severity::Fatal,
+        "08001",
+        "the source database could not be reached",
+        Some(&error.to_string()),
+        Some("Check that the server is running and that the proxy's --source names it."),
+    )
+}
+
+fn report(peer: SocketAddr, error: &ConnectionError) {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    match error {
+        // Clients come and go as they please.
+        ConnectionError::Opening(_)
+        | ConnectionError::TooSlow
+        | ConnectionError::Session(SessionError::Client(_) | SessionError::ClientFrame(_)) => {
+            tracing::debug!(%peer, "{text}");
+        }
+        ConnectionError::Socket(_)
+        | ConnectionError::Cancel(_)
+        | ConnectionError::Source(_)
+        | ConnectionError::NoPlace
+        | ConnectionError::Session(_) => tracing::warn!(%peer, "{text}"),
+    }
+}

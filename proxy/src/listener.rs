@@ -1,0 +1,128 @@
+//! Accepting clients and handing them to the workers in turn.
+//!
+//! Does not read a byte from a client: its worker does.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::ProxyError;
+
+/// Connections that the system holds for us while we are busy; PostgreSQL's own is twice
+/// `max_connections`.
+const BACKLOG: u32 = 1024;
+
+/// After a failure to accept, usually for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Clients over the limit that are being told so at one time; more are closed without a word.
+const REFUSED_MAX: usize = 64;
+
+/// A client's connection on its way to its worker.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) socket: std::net::TcpStream,
+    pub(crate) peer: SocketAddr,
+    pub(crate) admission: Admission,
+}
+
+/// Whether there is room for a client; held as long as its connection is open.
+#[derive(Debug)]
+pub(crate) enum Admission {
+    /// It holds one of the places.
+    Admitted(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit),
+    /// All places are taken: it is told so.
+    Refused(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit),
+}
+
+/// Binds every address, or none.
+pub(crate) fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, ProxyError> {
+    if addresses.is_empty() {
+        return Err(ProxyError::NoAddress);
+    }
+    let bound = addresses.iter().map(|address| {
+        listen(*address).map_err(|source| ProxyError::Listen {
+            address: *address,
+            source,
+        })
+    });
+    bound.collect()
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Where accepted connections go.
+#[derive(Debug, Clone)]
+pub(crate) struct Acceptor {
+    workers: Vec<mpsc::Sender<Accepted>>,
+    places: Arc<Semaphore>,
+    refusals: Arc<Semaphore>,
+}
+
+impl Acceptor {
+    pub(crate) fn new(workers: Vec<mpsc::Sender<Accepted>>, clients_max: usize) -> Self {
+        Self {
+            workers,
+            places: Arc::new(Semaphore::new(clients_max.min(Semaphore::MAX_PERMITS))),
+            refusals: Arc::new(Semaphore::new(REFUSED_MAX)),
+        }
+    }
+
+    /// Accepts until the proxy goes down, or no worker is left.
+    pub(crate) async fn accept(self, listener: TcpListener, shutdown: CancellationToken) {
+        for worker in self.workers.iter().cycle() {
+            let accepted = tokio::select! {
+                accepted = self.next(&listener) => accepted,
+                () = shutdown.cancelled() => return,
+            };
+            if worker.send(accepted).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn next(&self, listener: &TcpListener) -> Accepted {
+        loop {
+            let accepted = match listener.accept().await {
+                Ok((stream, peer)) => stream.into_std().map(|socket| (socket, peer)),
+                Err(error) => Err(error),
+            };
+            match accepted {
+                Ok((socket, peer)) => {
+                    if let Some(admission) = self.admit() {
+                        return Accepted {
+                            socket,
+                            peer,
+                            admission,
+                        };
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn admit(&self) -> Option<Admission> {
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            return Some(Admission::Admitted(place));
+        }
+        let place = Arc::clone(&self.refusals).try_acquire_owned();
+        place.ok().map(Admission::Refused)
+    }
+}

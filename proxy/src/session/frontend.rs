@@ -1,0 +1,46 @@
+//! What becomes of each frame from the client, where the session is only relayed: it is forwarded,
+//! and the reply queue learns what it will cause.
+//!
+//! Looks at tags only.
+
+use protocol::decide::reply_queue::Request;
+use protocol::wire::frontend::Tag;
+
+use super::{Peer, REQUESTS_MAX, Session, SessionError};
+
+impl<C, S> Session<C, S> {
+    /// Decides about every frame from the client that has arrived.
+    pub(super) fn decide_frontend(&mut self) -> Result<(), SessionError> {
+        while self.queue.len() < REQUESTS_MAX {
+            let next = self.from_client.next().map_err(SessionError::ClientFrame)?;
+            let Some(header) = next else {
+                break;
+            };
+            let tag = Tag::from_byte(header.tag);
+            if let Some(request) = request_of(tag) {
+                self.queue.push(request, ());
+            } else if tag == Tag::Terminate {
+                self.client_state = Peer::Leaving;
+            }
+            self.from_client.approve(header);
+        }
+        Ok(())
+    }
+}
+
+/// What a frame asks for, by its tag alone: what a Describe names is not looked at, and the answer
+/// for a statement includes that for a portal.
+pub(super) const fn request_of(tag: Tag) -> Option<Request> {
+    match tag {
+        Tag::Query => Some(Request::Query),
+        Tag::FunctionCall => Some(Request::FunctionCall),
+        Tag::Parse => Some(Request::Parse),
+        Tag::Bind => Some(Request::Bind),
+        Tag::Describe => Some(Request::DescribeStatement),
+        Tag::Execute => Some(Request::Execute),
+        Tag::Close => Some(Request::Close),
+        Tag::Sync => Some(Request::Sync),
+        Tag::CopyDone | Tag::CopyFail => Some(Request::CopyEnd),
+        Tag::CopyData | Tag::Flush | Tag::Password | Tag::Terminate | Tag::Unknown(_) => None,
+    }
+}

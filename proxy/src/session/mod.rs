@@ -1,0 +1,128 @@
+//! One client connection and its connection to the source, from the startup packet to the end.
+//!
+//! The relay ([`relay`]) moves bytes; what becomes of a frame is decided in [`frontend`] and
+//! [`backend`], which see tags unless the session is captured. Everything is one task: no frame is
+//! handed to another one. Does not authenticate, and does not open or accept connections.
+
+mod backend;
+mod channel;
+mod end;
+mod error;
+mod frontend;
+mod relay;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+
+use bytes::BytesMut;
+use protocol::decide::reply_queue::{ReplyQueue, Request};
+use protocol::wire::backend::TransactionStatus;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::shutdown::Member;
+use channel::Channel;
+
+pub(crate) use error::SessionError;
+
+/// Requests that may wait for replies before the client is no longer read. Far above what drivers
+/// pipeline; an entry takes some tens of bytes.
+const REQUESTS_MAX: usize = 16_384;
+
+/// Whether the reply queue and the source still agree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pairing {
+    Kept,
+    /// A session that is only relayed goes on without it.
+    Lost,
+}
+
+/// Whether a peer's bytes have ended, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Peer {
+    /// More may come.
+    Talking,
+    /// It said that it is leaving (Terminate, or an error that ends the connection).
+    Leaving,
+    /// Nothing more comes, as was to be expected.
+    Gone,
+    /// Nothing more comes, without a word before.
+    Lost,
+}
+
+impl Peer {
+    const fn is_over(self) -> bool {
+        matches!(self, Self::Gone | Self::Lost)
+    }
+}
+
+/// One client connection and its connection to the source.
+#[derive(Debug)]
+pub(crate) struct Session<C, S> {
+    client: C,
+    source: S,
+    from_client: Channel,
+    from_source: Channel,
+    client_state: Peer,
+    source_state: Peer,
+    source_error: Option<io::Error>,
+    /// The source takes no more bytes.
+    source_closed: bool,
+    queue: ReplyQueue<()>,
+    pairing: Pairing,
+    status: TransactionStatus,
+    member: Member,
+}
+
+impl<C, S> Session<C, S>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    /// A session whose startup packet is the first thing to send to the source. `startup` is that
+    /// packet, `rest` what the client sent behind it.
+    pub(crate) fn new(
+        client: C,
+        source: S,
+        startup: &[u8],
+        rest: BytesMut,
+        member: Member,
+    ) -> Self {
+        let mut from_client = Channel::starting_with(rest);
+        from_client.insert().extend_from_slice(startup);
+        let mut queue = ReplyQueue::new();
+        queue.push(Request::Startup, ());
+        Self {
+            client,
+            source,
+            from_client,
+            from_source: Channel::default(),
+            client_state: Peer::Talking,
+            source_state: Peer::Talking,
+            source_error: None,
+            source_closed: false,
+            queue,
+            pairing: Pairing::Kept,
+            status: TransactionStatus::Idle,
+            member,
+        }
+    }
+
+    /// Relays until one side has ended, and tells the client why if it was not the client.
+    /// Not cancel-safe: the session is over either way.
+    pub(crate) async fn run(mut self) -> Result<(), SessionError> {
+        let ended = std::future::poll_fn(|context| self.poll(context)).await;
+        self.say_goodbye(&ended).await;
+        ended.map(drop)
+    }
+
+    /// Whether nothing of the client's is under way: not a request, not a transaction.
+    fn is_between_transactions(&self) -> bool {
+        self.status == TransactionStatus::Idle
+            && (self.queue.is_idle() || self.pairing == Pairing::Lost)
+            && self.from_client.is_decided()
+            && !self.from_client.is_within_frame()
+            && self.from_source.is_decided()
+            && !self.from_source.is_within_frame()
+    }
+}

@@ -1,0 +1,103 @@
+//! A worker: one thread with one runtime, whose connections stay on it.
+//!
+//! What its sessions share is not shared between threads. Does not accept connections.
+
+use std::io;
+use std::rc::Rc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::connection::{self, Surroundings};
+use crate::error::ProxyError;
+use crate::listener::Accepted;
+use crate::shutdown::{Drain, Phase};
+
+/// Connections that may wait for their worker: they are taken as fast as it comes around.
+const ACCEPTED_MAX: usize = 64;
+
+/// How long sessions may take for their last words once they have been told to end.
+const END_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A worker's thread.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    /// Where its clients are handed to it.
+    pub(crate) clients: mpsc::Sender<Accepted>,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+impl Worker {
+    /// Starts the thread with this number.
+    pub(crate) fn start(
+        number: usize,
+        config: &Config,
+        shutdown: CancellationToken,
+    ) -> Result<Self, ProxyError> {
+        let (clients, accepted) = mpsc::channel(ACCEPTED_MAX);
+        let config = config.clone();
+        let thread = std::thread::Builder::new()
+            .name(format!("segue-proxy-{number}"))
+            .spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()?;
+                LocalSet::new().block_on(&runtime, serve(config, accepted, shutdown));
+                Ok(())
+            })
+            .map_err(ProxyError::Thread)?;
+        Ok(Self { clients, thread })
+    }
+
+    /// Waits for the thread, having been asked to end through its token.
+    pub(crate) async fn join(self) -> Result<(), ProxyError> {
+        drop(self.clients);
+        let joined = tokio::task::spawn_blocking(|| self.thread.join()).await;
+        match joined {
+            Ok(Ok(ended)) => ended.map_err(ProxyError::Thread),
+            Ok(Err(_)) | Err(_) => Err(ProxyError::WorkerDied),
+        }
+    }
+}
+
+/// Serves clients until the proxy goes down, then lets them end.
+async fn serve(
+    config: Config,
+    mut accepted: mpsc::Receiver<Accepted>,
+    shutdown: CancellationToken,
+) {
+    let drain_timeout = config.drain_timeout;
+    let surroundings = Rc::new(Surroundings {
+        config,
+        drain: Drain::new(),
+        shutdown: shutdown.clone(),
+    });
+    let connections = TaskTracker::new();
+    loop {
+        let client = tokio::select! {
+            client = accepted.recv() => client,
+            () = shutdown.cancelled() => None,
+        };
+        let Some(client) = client else {
+            break;
+        };
+        connections.spawn_local(connection::serve(Rc::clone(&surroundings), client));
+    }
+    connections.close();
+    surroundings.drain.enter(Phase::Draining);
+    let drained = tokio::time::timeout(drain_timeout, connections.wait()).await;
+    if drained.is_err() {
+        tracing::info!(
+            count = connections.len(),
+            "ending sessions in a transaction"
+        );
+        surroundings.drain.enter(Phase::Ending);
+        // Whoever has not taken its last words by now is closed with the runtime.
+        drop(tokio::time::timeout(END_TIMEOUT, connections.wait()).await);
+    }
+}
