@@ -4,6 +4,8 @@
 
 // Each module says that it is a test, for clippy: in tests an unwrap is an assertion.
 #[cfg(test)]
+mod bench;
+#[cfg(test)]
 mod commands;
 #[cfg(test)]
 mod crash;

@@ -35,6 +35,15 @@ impl Database {
         Self { password, ..self }
     }
 
+    /// Another database of the same server.
+    #[must_use]
+    pub fn of_name(self, name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            ..self
+        }
+    }
+
     /// As another role.
     #[must_use]
     pub fn as_user(&self, user: &str) -> Self {
