@@ -9,3 +9,4 @@ pub mod session;
 pub mod statements;
 
 pub use early::{EarlyOutcome, EarlyRow, EarlyTransaction, EarlyWrite, EarlyWriter, Refusal};
+pub mod logged;

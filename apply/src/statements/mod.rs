@@ -74,14 +74,14 @@ pub struct Statements {
 }
 
 /// A value on its way into a parameter.
-enum Value {
+pub(crate) enum Value {
     Null,
     Binary(Bytes),
     Text(Bytes),
 }
 
 impl Value {
-    fn parameter(&self) -> Parameter<'_> {
+    pub(crate) fn parameter(&self) -> Parameter<'_> {
         match self {
             Self::Null => Parameter::Null,
             Self::Binary(value) => Parameter::Binary(value),
@@ -226,6 +226,17 @@ impl Statements {
                 })
                 .collect(),
         ))
+    }
+
+    /// The test for the row with a key, its values as parameters from `first` on; for statements of
+    /// the caller's own.
+    pub(crate) fn key_test(&self, index: TableIndex, first: usize) -> Result<String, WriteError> {
+        Ok(self.table(index)?.with_key(first))
+    }
+
+    /// The values for [`Self::key_test`].
+    pub(crate) fn key_values(&self, key: &RowKey) -> Result<Vec<Value>, WriteError> {
+        self.table(key.table())?.key_values(key)
     }
 
     fn by_key(

@@ -146,7 +146,7 @@ impl TableSql {
     }
 
     /// `"a" OPERATOR(pg_catalog.=) $1::pg_catalog.int4 AND …`, parameters counted from `first`.
-    fn with_key(&self, first: usize) -> String {
+    pub(super) fn with_key(&self, first: usize) -> String {
         let key = self.key.iter().zip(first..);
         let tests: Vec<_> = key
             .map(|((column, operator, type_name), number)| {

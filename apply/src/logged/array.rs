@@ -1,0 +1,86 @@
+//! One-dimensional arrays in their send format, for the set-based statements on `segue`'s tables.
+
+use bytes::{BufMut, BytesMut};
+
+/// The OIDs of the element types used.
+pub(super) mod element {
+    pub(in crate::logged) const BOOL: u32 = 16;
+    pub(in crate::logged) const BYTEA: u32 = 17;
+    pub(in crate::logged) const INT8: u32 = 20;
+    pub(in crate::logged) const TEXT: u32 = 25;
+    pub(in crate::logged) const UUID: u32 = 2950;
+}
+
+/// An array under construction.
+#[derive(Debug)]
+pub(super) struct Array {
+    bytes: BytesMut,
+    count: i32,
+    has_null: bool,
+}
+
+/// Where the header keeps the flag and the length.
+const FLAG_AT: usize = 4;
+const LENGTH_AT: usize = 12;
+
+impl Array {
+    pub(super) fn of(element_oid: u32) -> Self {
+        let mut bytes = BytesMut::with_capacity(256);
+        bytes.put_i32(1);
+        bytes.put_i32(0);
+        bytes.put_u32(element_oid);
+        bytes.put_i32(0);
+        bytes.put_i32(1);
+        Self {
+            bytes,
+            count: 0,
+            has_null: false,
+        }
+    }
+
+    pub(super) fn push(&mut self, value: &[u8]) {
+        self.count += 1;
+        self.bytes
+            .put_i32(i32::try_from(value.len()).unwrap_or(i32::MAX));
+        self.bytes.put_slice(value);
+    }
+
+    pub(super) fn push_option(&mut self, value: Option<&[u8]>) {
+        match value {
+            Some(value) => self.push(value),
+            None => {
+                self.count += 1;
+                self.has_null = true;
+                self.bytes.put_i32(-1);
+            }
+        }
+    }
+
+    pub(super) fn finish(mut self) -> BytesMut {
+        let mut put = |at: usize, value: i32| {
+            if let Some(place) = self.bytes.get_mut(at..at + 4) {
+                place.copy_from_slice(&value.to_be_bytes());
+            }
+        };
+        put(FLAG_AT, i32::from(self.has_null));
+        put(LENGTH_AT, self.count);
+        self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_array_counts_its_elements_and_marks_nulls() {
+        let mut array = Array::of(element::TEXT);
+        array.push(b"a");
+        array.push_option(None);
+        let expected = [
+            0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 25, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1, b'a', 0xff,
+            0xff, 0xff, 0xff,
+        ];
+        assert_eq!(array.finish()[..], expected);
+    }
+}

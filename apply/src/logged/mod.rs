@@ -1,0 +1,391 @@
+//! The logged path: batches of source transactions, applied in stream order (DESIGN section 3).
+//!
+//! A batch costs two round trips. The first begins the target transaction, moves `progress` by
+//! compare-and-set, locks the entries of all keys in one fixed order, takes the mirror's own account
+//! and reads the rows; then everything is decided in memory by
+//! [`protocol::decide::working_set`]; the second writes the net effect and commits. What is not
+//! committed never happened: whoever starts again begins at `progress`.
+//!
+//! Large transactions and those with a TRUNCATE go step by step within one target transaction
+//! ([`LoggedWriter::begin`], [`LoggedWriter::step`], [`LoggedWriter::truncate`],
+//! [`LoggedWriter::commit`]). Does not read the stream and does not read the source.
+
+mod array;
+mod entries;
+mod error;
+mod notes;
+mod reread;
+mod rows;
+mod statements;
+mod truncate;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use protocol::contract::{Contract, Table};
+use protocol::decide::assembly::LoggedWrite;
+use protocol::decide::floor::Floor;
+use protocol::decide::working_set::{MirrorOutcome, Net, Operation, OwedRow, Tally, WorkingSet};
+use protocol::lsn::Lsn;
+use protocol::op_id::OpId;
+use protocol::revision::Epoch;
+use protocol::row::RowKey;
+use protocol::xid::Xid;
+
+pub use self::error::LoggedError;
+pub use self::notes::ForeignWrite;
+pub use self::reread::{FreshRead, FreshRow, Settled, Settlement};
+use crate::connection::{Connection, ConnectionError, EncodeError, Format, Parameter, ResultSet};
+use crate::statements::Statements;
+
+/// The stream that is applied and on whose behalf.
+#[derive(Debug, Clone)]
+pub struct Stream {
+    /// Its row in `segue.progress`.
+    pub name: String,
+    /// The authority's generation.
+    pub epoch: Epoch,
+    /// Who applies it, as a uuid in text.
+    pub holder: String,
+}
+
+/// A source transaction that can be applied as a set.
+#[derive(Debug, Clone)]
+pub struct SourceTransaction {
+    /// Its idempotency key.
+    pub op_id: OpId,
+    /// Its id at the source.
+    pub xid: Xid,
+    /// Where the stream goes on after it.
+    pub end_lsn: Lsn,
+    /// The last versions of its keys.
+    pub writes: Vec<LoggedWrite>,
+}
+
+/// What came of a batch or of a step.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// The counts.
+    pub tally: Tally,
+    /// Rows that have to be read again.
+    pub owed: Vec<OwedRow>,
+    /// How many divergences were noted.
+    pub findings: usize,
+}
+
+/// Applies logged writes through one session of the target.
+#[derive(Debug)]
+pub struct LoggedWriter {
+    connection: Connection,
+    rows: Statements,
+    contract: Arc<Contract>,
+    stream: Stream,
+    position: Lsn,
+}
+
+impl LoggedWriter {
+    /// Prepares the session; `position` is where `progress` stands.
+    pub async fn open(
+        mut connection: Connection,
+        contract: Arc<Contract>,
+        stream: Stream,
+        position: Lsn,
+    ) -> Result<Self, LoggedError> {
+        let rows = statements::prepare_all(&mut connection, &contract).await?;
+        Ok(Self {
+            connection,
+            rows,
+            contract,
+            stream,
+            position,
+        })
+    }
+
+    /// Everything before this position is durable at the target.
+    pub const fn position(&self) -> Lsn {
+        self.position
+    }
+
+    /// The session, for statements on `segue`'s own tables between batches.
+    pub const fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
+    /// Applies a batch. Durable when it returns. Not cancel-safe: drop the writer afterwards.
+    pub async fn apply(
+        &mut self,
+        batch: &[SourceTransaction],
+        floor: &Floor,
+    ) -> Result<Applied, LoggedError> {
+        let Some(end) = batch.last().map(|transaction| transaction.end_lsn) else {
+            return Ok(Applied::default());
+        };
+        let net = self.judge(batch, floor, end).await?;
+        self.queue_net(&net)?;
+        self.queue(statements::COMMIT, &[])?;
+        let applied = match self.run().await {
+            Ok(_) => Applied::of(net),
+            Err(error) if error.is_about_the_row() => {
+                self.roll_back().await?;
+                self.apply_carefully(batch, floor, end).await?
+            }
+            Err(error) => return Err(error),
+        };
+        self.advance(end);
+        Ok(applied)
+    }
+
+    /// The second round trip: what a batch or a step comes to.
+    fn queue_net(&mut self, net: &Net) -> Result<(), LoggedError> {
+        self.queue_notes(&net.findings)?;
+        self.queue_rows(net)?;
+        self.queue_entries(net)?;
+        self.queue_owed(&net.owed)?;
+        self.queue_completions(&net.findings, &owed_keys(&net.owed))
+    }
+
+    /// The first round trip and the decisions.
+    async fn judge(
+        &mut self,
+        batch: &[SourceTransaction],
+        floor: &Floor,
+        end: Lsn,
+    ) -> Result<Net, LoggedError> {
+        let keys = batch.iter().flat_map(|transaction| &transaction.writes);
+        let keys: HashSet<RowKey> = keys.map(|write| write.key.clone()).collect();
+        let keys: Vec<RowKey> = keys.into_iter().collect();
+        let ops: Vec<OpId> = batch.iter().map(|transaction| transaction.op_id).collect();
+        self.queue_begin(end)?;
+        let (mut set, outcomes) = self.read(&keys, &ops).await?;
+        for transaction in batch {
+            let operation = self.operation(transaction.op_id, transaction.xid, &outcomes);
+            set.judge(&operation, &transaction.writes)?;
+        }
+        Ok(set.finish(floor))
+    }
+
+    /// The batch again, each row behind a savepoint: those that the target does not take now are
+    /// owed (rule 10).
+    async fn apply_carefully(
+        &mut self,
+        batch: &[SourceTransaction],
+        floor: &Floor,
+        end: Lsn,
+    ) -> Result<Applied, LoggedError> {
+        let net = self.judge(batch, floor, end).await?;
+        let xid = batch.last().map(|transaction| transaction.xid);
+        let net = self.write_carefully(net, xid).await?;
+        self.queue(statements::COMMIT, &[])?;
+        self.run().await?;
+        Ok(Applied::of(net))
+    }
+
+    /// Begins a transaction that is applied step by step.
+    pub async fn begin(&mut self) -> Result<(), LoggedError> {
+        self.queue_begin(self.position)?;
+        let results = self.run().await?;
+        self.check_progress(&results).await
+    }
+
+    /// Takes what the mirror said of the operation.
+    pub async fn outcome(&mut self, op_id: OpId) -> Result<Option<MirrorOutcome>, LoggedError> {
+        self.queue_outcomes(&[op_id])?;
+        let results = self.run().await?;
+        let rows = results.first().map(|result| result.rows.as_slice());
+        let outcomes = entries::outcomes(rows.unwrap_or_default())?;
+        Ok(outcomes.get(&op_id).copied())
+    }
+
+    /// Applies some writes of the transaction that was begun.
+    pub async fn step(
+        &mut self,
+        operation: &Operation,
+        writes: &[LoggedWrite],
+        floor: &Floor,
+    ) -> Result<Applied, LoggedError> {
+        let keys: Vec<RowKey> = writes.iter().map(|write| write.key.clone()).collect();
+        let (mut set, _) = self.read(&keys, &[]).await?;
+        set.judge(operation, writes)?;
+        let net = set.finish(floor);
+        self.simple("SAVEPOINT step").await?;
+        self.queue_net(&net)?;
+        let net = match self.run().await {
+            Ok(_) => {
+                self.simple("RELEASE step").await?;
+                net
+            }
+            Err(error) if error.is_about_the_row() => {
+                self.simple("ROLLBACK TO step").await?;
+                self.write_carefully(net, Some(operation.xid)).await?
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Applied::of(net))
+    }
+
+    /// Ends the transaction that was begun; `end` is where the stream goes on. Durable when it
+    /// returns.
+    pub async fn commit(&mut self, end: Lsn) -> Result<(), LoggedError> {
+        self.queue_progress(end)?;
+        self.queue(statements::COMMIT, &[])?;
+        let results = self.run().await?;
+        debug_assert_eq!(results.first().map(ResultSet::affected), Some(1));
+        self.advance(end);
+        Ok(())
+    }
+
+    /// Notes that the stream has been applied up to `position`, where nothing had to be written.
+    pub async fn skip_to(&mut self, position: Lsn) -> Result<(), LoggedError> {
+        self.queue_begin(position)?;
+        self.queue(statements::COMMIT, &[])?;
+        let results = self.run().await?;
+        self.check_progress(&results).await?;
+        self.advance(position);
+        Ok(())
+    }
+
+    fn advance(&mut self, position: Lsn) {
+        debug_assert!(position >= self.position, "progress never falls");
+        self.position = position;
+    }
+
+    /// What is known of a source transaction when its turn comes.
+    pub fn operation(
+        &self,
+        op_id: OpId,
+        xid: Xid,
+        outcomes: &HashMap<OpId, MirrorOutcome>,
+    ) -> Operation {
+        Operation {
+            op_id,
+            xid,
+            epoch: self.stream.epoch,
+            outcome: outcomes.get(&op_id).copied(),
+        }
+    }
+
+    fn queue(&mut self, name: &str, parameters: &[Parameter<'_>]) -> Result<(), LoggedError> {
+        execute(&mut self.connection, name, parameters)
+    }
+
+    fn queue_begin(&mut self, end: Lsn) -> Result<(), LoggedError> {
+        self.queue(statements::BEGIN, &[])?;
+        self.queue_progress(end)
+    }
+
+    fn queue_progress(&mut self, end: Lsn) -> Result<(), LoggedError> {
+        let (end, position) = (end.to_string(), self.position.to_string());
+        let epoch = self.stream.epoch.number().to_string();
+        let parameters = [
+            Parameter::Text(end.as_bytes()),
+            Parameter::Text(self.stream.name.as_bytes()),
+            Parameter::Text(epoch.as_bytes()),
+            Parameter::Text(position.as_bytes()),
+            Parameter::Text(self.stream.holder.as_bytes()),
+        ];
+        let formats = [Format::Binary];
+        Ok(self
+            .connection
+            .execute(statements::PROGRESS, &parameters, &formats)?)
+    }
+
+    /// Ends a batch of statements and waits for their results.
+    async fn run(&mut self) -> Result<Vec<ResultSet>, LoggedError> {
+        self.connection.sync();
+        self.connection.flush().await?;
+        let reply = self.connection.reply().await?;
+        match reply.error {
+            Some(error) => {
+                let side = self.connection.side();
+                Err(ConnectionError::server(side, error).into())
+            }
+            None => Ok(reply.results),
+        }
+    }
+
+    async fn simple(&mut self, sql: &str) -> Result<(), LoggedError> {
+        self.connection.query_simple(sql).await?;
+        Ok(())
+    }
+
+    /// Gives up the target transaction under way.
+    pub async fn roll_back(&mut self) -> Result<(), LoggedError> {
+        self.simple("ROLLBACK").await
+    }
+
+    /// The second result of a batch is that of the compare-and-set.
+    async fn check_progress(&mut self, results: &[ResultSet]) -> Result<(), LoggedError> {
+        if results.get(1).map(ResultSet::affected) == Some(1) {
+            return Ok(());
+        }
+        self.roll_back().await?;
+        Err(LoggedError::Displaced {
+            stream: self.stream.name.clone(),
+            expected: self.position,
+        })
+    }
+
+    /// Ends the first round trip: locks, the mirror's account and the rows.
+    async fn read(
+        &mut self,
+        keys: &[RowKey],
+        ops: &[OpId],
+    ) -> Result<(WorkingSet, HashMap<OpId, MirrorOutcome>), LoggedError> {
+        self.queue_locks(keys)?;
+        self.queue_outcomes(ops)?;
+        for key in keys {
+            self.queue_select(key)?;
+        }
+        let results = self.run().await?;
+        // Behind BEGIN and the compare-and-set, where they are part of this batch.
+        let own = results.len().saturating_sub(keys.len() + 2);
+        if own > 0 {
+            self.check_progress(&results).await?;
+        }
+        let mut results = results.into_iter().skip(own);
+        let locked = results.next().unwrap_or_default();
+        let outcomes = entries::outcomes(&results.next().unwrap_or_default().rows)?;
+        let mut entries = entries::entries(&self.contract, locked.rows)?;
+        let mut set = WorkingSet::default();
+        for (key, result) in keys.iter().zip(results) {
+            let row = result.rows.into_iter().next();
+            let row = row.map(|columns| self.rows.image(key.table(), columns));
+            let row = row.transpose()?;
+            set.insert(key.clone(), entries.remove(key).flatten(), row);
+        }
+        Ok((set, outcomes))
+    }
+}
+
+impl Applied {
+    fn of(net: Net) -> Self {
+        Self {
+            tally: net.tally,
+            owed: net.owed,
+            findings: net.findings.len(),
+        }
+    }
+}
+
+fn owed_keys(owed: &[OwedRow]) -> HashSet<RowKey> {
+    owed.iter().map(|row| row.key.clone()).collect()
+}
+
+/// All results of the statements here come in binary.
+fn execute(
+    connection: &mut Connection,
+    name: &str,
+    parameters: &[Parameter<'_>],
+) -> Result<(), LoggedError> {
+    connection
+        .execute(name, parameters, &[Format::Binary])
+        .map_err(|error: EncodeError| error.into())
+}
+
+fn table_of<'a>(contract: &'a Contract, key: &RowKey) -> Result<&'a Table, LoggedError> {
+    contract
+        .table(key.table())
+        .ok_or_else(|| LoggedError::UnknownTable {
+            name: format!("number {}", key.table().as_usize()),
+        })
+}

@@ -1,0 +1,353 @@
+//! Rows read again from the source (rules 8, 10 and 13): compared under the entry's lock and written
+//! as a set, all deletes before all inserts, so that rows that block each other come in together.
+//!
+//! Does not read the source: the caller brings the rows and the snapshot under which they were read.
+
+use std::collections::{HashMap, HashSet};
+
+use protocol::decide::reread::{Horizon, Reread, Turn};
+use protocol::decide::verdict::{Entry, Path, Proof};
+use protocol::decide::working_set::{Net, WorkingSet};
+use protocol::revision::Revision;
+use protocol::row::{Image, RowKey};
+use protocol::xid::{Snapshot, Xid};
+
+use super::entries;
+use super::notes::{Completion, Note, State};
+use super::truncate::quote_literal;
+use super::{ForeignWrite, LoggedError, LoggedWriter, statements};
+
+/// An owed row with what the source holds of it now.
+#[derive(Debug, Clone)]
+pub struct FreshRow {
+    /// The key.
+    pub key: RowKey,
+    /// The source's row.
+    pub row: Option<Image>,
+    /// Why it was owed.
+    pub why: String,
+    /// The logged transaction that the read has to contain.
+    pub xid: Option<Xid>,
+    /// The unverified entry that the log has passed by, if that is why it is owed (rule 13).
+    pub passed: Option<Revision>,
+    /// For a foreign write whose row is equal again: the columns in which it differed from the
+    /// source, or none if that is not known.
+    pub foreign_columns: Option<Vec<usize>>,
+}
+
+/// The read that the rows come from.
+#[derive(Debug)]
+pub struct FreshRead<'a> {
+    /// Its snapshot.
+    pub snapshot: &'a Snapshot,
+    /// What it has to contain.
+    pub horizon: &'a Horizon,
+    /// The position of the source at the read, as a revision: what the report shows.
+    pub as_of: Revision,
+    /// The stream's position as a revision: no version at or under it is still to come.
+    pub passed: Revision,
+}
+
+/// What became of one owed row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// The target held what the source holds.
+    Equal,
+    /// The row was put right.
+    Repaired,
+    /// It has to be read again later.
+    Later,
+}
+
+/// What became of a set of owed rows.
+#[derive(Debug, Default)]
+pub struct Settlement {
+    /// Each row's end.
+    pub rows: Vec<(RowKey, Settled)>,
+}
+
+/// A row of the set after the comparison.
+struct Judged<'a> {
+    fresh: &'a FreshRow,
+    entry: Option<Entry>,
+    columns: Vec<usize>,
+    differs: bool,
+}
+
+impl LoggedWriter {
+    /// Records that somebody else wrote these rows: open divergences and owed rows, and how far the
+    /// target's own stream `stream` has been read.
+    pub async fn foreign(
+        &mut self,
+        writes: &[ForeignWrite],
+        stream: &str,
+        position: protocol::lsn::Lsn,
+    ) -> Result<(), LoggedError> {
+        use protocol::decide::verdict::OwedWhy;
+        use protocol::decide::working_set::OwedRow;
+        self.queue_begin(self.position)?;
+        let results = self.run().await?;
+        self.check_progress(&results).await?;
+        let mut seen = HashSet::new();
+        for write in writes {
+            if seen.insert(&write.key) {
+                self.queue_note(&Note {
+                    key: &write.key,
+                    kind: "foreign_write",
+                    source_rev: None,
+                    target_rev: Revision::logged(self.stream.epoch, write.target_lsn).ok(),
+                    op_id: None,
+                    columns: &[],
+                })?;
+                self.queue_completion(&write.key, &Completion::OPEN)?;
+            }
+        }
+        let owed: Vec<OwedRow> = writes
+            .iter()
+            .map(|write| OwedRow {
+                key: write.key.clone(),
+                why: OwedWhy::Foreign,
+                xid: None,
+            })
+            .collect();
+        self.queue_owed(&owed)?;
+        self.run().await?;
+        self.simple(&format!(
+            "UPDATE segue.progress SET commit_lsn = greatest(commit_lsn, '{position}') \
+             WHERE stream = {}; COMMIT",
+            quote_literal(stream)
+        ))
+        .await
+    }
+
+    /// Compares owed rows with the target and puts them right. Durable when it returns.
+    pub async fn settle(
+        &mut self,
+        fresh: &[FreshRow],
+        read: &FreshRead<'_>,
+    ) -> Result<Settlement, LoggedError> {
+        let mut excluded: HashSet<RowKey> = HashSet::new();
+        loop {
+            let set: Vec<&FreshRow> = fresh
+                .iter()
+                .filter(|row| !excluded.contains(&row.key))
+                .collect();
+            match self.settle_set(&set, read).await? {
+                Ok(mut rows) => {
+                    rows.extend(excluded.into_iter().map(|key| (key, Settled::Later)));
+                    return Ok(Settlement { rows });
+                }
+                Err(blocked) => {
+                    self.roll_back().await?;
+                    tracing::debug!(key = ?blocked, "an owed row is blocked by another row");
+                    excluded.insert(blocked);
+                }
+            }
+        }
+    }
+
+    /// One attempt: the outer error ends the session's use, the inner one names a row that the
+    /// target does not take now.
+    async fn settle_set(
+        &mut self,
+        set: &[&FreshRow],
+        read: &FreshRead<'_>,
+    ) -> Result<Result<Vec<(RowKey, Settled)>, RowKey>, LoggedError> {
+        let keys: Vec<RowKey> = set.iter().map(|fresh| fresh.key.clone()).collect();
+        self.queue_begin(self.position)?;
+        let (mut entries, mut targets) = self.read_plain(&keys).await?;
+        let mut outcome = Vec::with_capacity(set.len());
+        let mut judged = Vec::new();
+        let mut untouched = Vec::new();
+        for fresh in set {
+            let entry = entries.remove(&fresh.key).flatten();
+            let turn = match &entry {
+                Some(held) if fresh.passed == Some(held.rev) => Turn::Passed,
+                Some(_) | None => Turn::ToCome,
+            };
+            let verdict = read
+                .horizon
+                .judge(read.snapshot, entry.as_ref(), fresh.xid, turn);
+            if verdict != Reread::Usable {
+                if entry.is_none() {
+                    untouched.push(fresh.key.clone());
+                }
+                outcome.push((fresh.key.clone(), Settled::Later));
+                continue;
+            }
+            let row = targets.remove(&fresh.key);
+            let (differs, columns) = compare(row.as_ref(), fresh.row.as_ref());
+            let settled = if differs {
+                Settled::Repaired
+            } else {
+                Settled::Equal
+            };
+            outcome.push((fresh.key.clone(), settled));
+            judged.push(Judged {
+                fresh,
+                entry,
+                columns,
+                differs,
+            });
+        }
+        self.note_before(&judged, read)?;
+        self.run().await?;
+        if let Some(blocked) = self.rewrite(&judged).await? {
+            return Ok(Err(blocked));
+        }
+        self.leave(&judged, untouched, read).await?;
+        Ok(Ok(outcome))
+    }
+
+    async fn read_plain(
+        &mut self,
+        keys: &[RowKey],
+    ) -> Result<(HashMap<RowKey, Option<Entry>>, HashMap<RowKey, Image>), LoggedError> {
+        self.queue_locks(keys)?;
+        for key in keys {
+            self.queue_select(key)?;
+        }
+        let results = self.run().await?;
+        self.check_progress(&results).await?;
+        let mut results = results.into_iter().skip(2);
+        let locked = results.next().unwrap_or_default();
+        let entries = entries::entries(&self.contract, locked.rows)?;
+        let mut found = HashMap::new();
+        for (key, result) in keys.iter().zip(results) {
+            if let Some(columns) = result.rows.into_iter().next() {
+                found.insert(key.clone(), self.rows.image(key.table(), columns)?);
+            }
+        }
+        Ok((entries, found))
+    }
+
+    /// Phantoms are noted here; a foreign write was noted when it was seen, and rows owed for other
+    /// reasons are only late.
+    fn note_before(
+        &mut self,
+        judged: &[Judged<'_>],
+        read: &FreshRead<'_>,
+    ) -> Result<(), LoggedError> {
+        for row in judged {
+            if row.differs && row.fresh.passed.is_some() {
+                self.queue_note(&Note {
+                    key: &row.fresh.key,
+                    kind: "phantom",
+                    source_rev: Some(read.as_of),
+                    target_rev: row.entry.as_ref().map(|entry| entry.rev),
+                    op_id: row.entry.as_ref().and_then(|entry| entry.op_id),
+                    columns: &row.columns,
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes all rows that differ and inserts what the source holds. Tells which row the target
+    /// does not take.
+    async fn rewrite(&mut self, judged: &[Judged<'_>]) -> Result<Option<RowKey>, LoggedError> {
+        let differing: Vec<&FreshRow> = judged
+            .iter()
+            .filter(|row| row.differs)
+            .map(|row| row.fresh)
+            .collect();
+        for fresh in &differing {
+            self.queue_delete(&fresh.key)?;
+        }
+        self.run().await?;
+        for fresh in &differing {
+            if let Some(image) = &fresh.row {
+                self.queue_upsert(&fresh.key, image)?;
+                match self.run().await {
+                    Ok(_) => {}
+                    Err(error) if error.is_about_the_row() => return Ok(Some(fresh.key.clone())),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Entries, owed rows and divergences after the rows are right; commits.
+    async fn leave(
+        &mut self,
+        judged: &[Judged<'_>],
+        mut dropped: Vec<RowKey>,
+        read: &FreshRead<'_>,
+    ) -> Result<(), LoggedError> {
+        let mut kept = Vec::new();
+        for row in judged {
+            match (&row.entry, row.fresh.passed) {
+                (None, _) => dropped.push(row.fresh.key.clone()),
+                // Every version up to the stream's position has had its turn: a late twin of any of
+                // them is refused, and the log's next one is not taken for superseded.
+                (Some(entry), Some(passed)) if entry.rev == passed => {
+                    let proven = Entry {
+                        rev: read.passed,
+                        op_id: None,
+                        xid: None,
+                        path: Path::Logged,
+                        proof: Proof::Verified,
+                        kind: entry.kind,
+                    };
+                    kept.push((row.fresh.key.clone(), proven));
+                }
+                (Some(_), _) => {}
+            }
+        }
+        let net = Net {
+            kept,
+            dropped,
+            ..WorkingSet::default().finish(&protocol::decide::floor::Floor::unknown())
+        };
+        self.queue_entries(&net)?;
+        let settled: Vec<RowKey> = judged.iter().map(|row| row.fresh.key.clone()).collect();
+        self.queue_settled(&settled)?;
+        for row in judged {
+            self.queue_completion(&row.fresh.key, &row.completion(read.as_of))?;
+        }
+        self.queue(statements::COMMIT, &[])?;
+        self.run().await?;
+        Ok(())
+    }
+}
+
+impl Judged<'_> {
+    /// What to say of the divergences that were open on the row.
+    fn completion(&self, as_of: Revision) -> Completion<'_> {
+        let (state, repair, columns): (_, _, &[usize]) = match &self.fresh.foreign_columns {
+            _ if self.differs => (
+                State::Repaired,
+                "the row was read again from the source and written",
+                &self.columns,
+            ),
+            Some(columns) if columns.is_empty() => {
+                (State::Ignored, "it wrote what the source holds", &[])
+            }
+            Some(columns) => (
+                State::Repaired,
+                "a later version from the source had overwritten it",
+                columns,
+            ),
+            // After a restart only the row as it was found is known.
+            None => (State::Compare, "the row was read again and is equal", &[]),
+        };
+        Completion {
+            state,
+            repair: Some(repair),
+            source_rev: Some(as_of),
+            columns,
+        }
+    }
+}
+
+fn compare(target: Option<&Image>, source: Option<&Image>) -> (bool, Vec<usize>) {
+    match (target, source) {
+        (None, None) => (false, Vec::new()),
+        (Some(_), None) | (None, Some(_)) => (true, Vec::new()),
+        (Some(target), Some(source)) => {
+            let columns = source.differing(target);
+            (!columns.is_empty(), columns)
+        }
+    }
+}
