@@ -6,7 +6,8 @@ cd "$(dirname "$0")/.."
 
 missing=()
 compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql-15)
-compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null || [ -n "${LIBCLANG_PATH:-}" ] || missing+=(libclang-14-dev)
+# Only the -dev package has this link, and the headers that the binding generator reads.
+compgen -G '/usr/lib/llvm-*/lib/libclang.so' >/dev/null || [ -n "${LIBCLANG_PATH:-}" ] || missing+=(libclang-14-dev)
 command -v cc >/dev/null || missing+=(build-essential)
 command -v setpriv >/dev/null || missing+=(util-linux)
 if [ "${1:-}" = bench ]; then
@@ -31,7 +32,13 @@ if [ ${#missing[@]} -gt 0 ]; then
   echo "setup: installing ${missing[*]}"
   export DEBIAN_FRONTEND=noninteractive
   as_root apt-get -qq update
-  if [[ " ${missing[*]} " = *" postgresql-15 "* ]]; then
+  # Other releases of Debian have other versions under the names without a number.
+  for i in "${!missing[@]}"; do
+    case ${missing[$i]} in postgresql-15 | libclang-14-dev)
+      apt-cache show "${missing[$i]}" >/dev/null 2>&1 || missing[i]=$(sed 's/-1[45]//' <<<"${missing[$i]}") ;;
+    esac
+  done
+  if [[ " ${missing[*]} " = *" postgresql"* ]]; then
     # Debian's package would make a server of its own and start it.
     as_root apt-get -qq install -y --no-install-recommends postgresql-common
     as_root sed -i '/^ *#\? *create_main_cluster/d' /etc/postgresql-common/createcluster.conf

@@ -336,7 +336,7 @@ async fn pipelines_with_errors_in_the_middle_look_the_same() {
         ]),
     ];
     let frames = fidelity.check(&script).await;
-    assert_eq!(tags(&frames)[&'E'], 6);
+    assert_eq!(tags(&frames)[&'E'], 5);
     fidelity.finish(7).await;
 }
 
