@@ -7,6 +7,7 @@ mod config;
 mod exit;
 mod output;
 mod render;
+mod serve;
 mod target;
 
 use std::process::ExitCode;

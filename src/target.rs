@@ -7,6 +7,7 @@ use control::status::StatusFacts;
 use control::{ControlError, Dsn, Side};
 use tokio_postgres::Client;
 
+use crate::config::duration;
 use crate::exit::Failure;
 
 /// A target that says nothing for this long is as good as gone: who asks wants to know that too.
@@ -87,5 +88,29 @@ fn failure(error: &ControlError) -> Failure {
             "the time cannot be read: {message}; write 2026-11-23T15:00:00Z, or an age such as 2h"
         )),
         other => Failure::with_code(other, other.exit_code()),
+    }
+}
+
+/// From when on a report is wanted: an age, else a time. PostgreSQL says whether it is one.
+pub(crate) fn since(text: Option<&str>) -> Since {
+    match text {
+        None => Since::Beginning,
+        Some(text) => match duration(text) {
+            Ok(age) => Since::SecondsAgo(age.as_secs_f64()),
+            Err(_) => Since::Time(text.to_owned()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn since_takes_an_age_or_a_time() {
+        assert_eq!(since(None), Since::Beginning);
+        assert_eq!(since(Some("15min")), Since::SecondsAgo(900.0));
+        let time = "2026-11-23T15:00:00Z";
+        assert_eq!(since(Some(time)), Since::Time(time.into()));
     }
 }

@@ -6,9 +6,9 @@ use clap::{Args, Subcommand};
 use control::report::Since;
 
 use super::{Context, block_on};
-use crate::config::{Needs, duration};
+use crate::config::Needs;
 use crate::exit::{Exit, Failure};
-use crate::target::Target;
+use crate::target::{Target, since};
 use crate::{output, render};
 
 #[derive(Debug, Args)]
@@ -105,28 +105,4 @@ async fn show(target: &mut Target, id: i64, json: bool) -> Result<Exit, Failure>
 fn write(path: &Path, page: &str) -> Result<(), Failure> {
     std::fs::write(path, page)
         .map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))
-}
-
-/// An age, else a time: PostgreSQL says whether it is one.
-fn since(text: Option<&str>) -> Since {
-    match text {
-        None => Since::Beginning,
-        Some(text) => match duration(text) {
-            Ok(age) => Since::SecondsAgo(age.as_secs_f64()),
-            Err(_) => Since::Time(text.to_owned()),
-        },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn since_takes_an_age_or_a_time() {
-        assert_eq!(since(None), Since::Beginning);
-        assert_eq!(since(Some("15min")), Since::SecondsAgo(900.0));
-        let time = "2026-11-23T15:00:00Z";
-        assert_eq!(since(Some(time)), Since::Time(time.into()));
-    }
 }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::setting::Setting;
 
@@ -152,8 +152,8 @@ impl Layers {
         }
     }
 
-    fn put_toml(&mut self, path: &PathBuf, text: &str) {
-        self.file = Some(path.clone());
+    fn put_toml(&mut self, path: &Path, text: &str) {
+        self.file = Some(path.to_owned());
         let table = match text.parse::<toml::Table>() {
             Ok(table) => table,
             Err(error) => {
@@ -168,7 +168,7 @@ impl Layers {
         for (name, value) in table {
             match (Setting::named(&name), text_of(value)) {
                 (Some(setting), Some(value)) => {
-                    self.put(setting, value, Origin::File(path.clone()));
+                    self.put(setting, value, Origin::File(path.to_owned()));
                 }
                 (Some(_), None) => self.problems.push(format!(
                     "{}: {name} is neither a text, a number nor a list of texts",

@@ -297,11 +297,12 @@ impl Judge {
     /// should not be reported twice.
     fn mirror(&mut self) -> Mirror {
         let has_target = self.layers.get(Setting::Target).is_some();
-        let given = self.value(Setting::Mirror, |text| match text.parse()? {
-            Mirror::Async | Mirror::Sync if !has_target => {
-                Err("needs a target; dry and off do not".to_owned())
+        let given = self.value(Setting::Mirror, |text| {
+            let mirror = text.parse()?;
+            if matches!(mirror, Mirror::Async | Mirror::Sync) && !has_target {
+                return Err("needs a target; dry and off do not".to_owned());
             }
-            mirror => Ok(mirror),
+            Ok(mirror)
         });
         given.unwrap_or(if has_target {
             Mirror::Async

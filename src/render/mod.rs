@@ -55,10 +55,16 @@ fn bytes(number: f64) -> String {
         unit += 1;
     }
     let name = units.get(unit).copied().unwrap_or_default();
-    if unit == 0 || value >= 10.0 {
-        format!("{value:.0} {name}")
+    format!("{} {name}", short(value))
+}
+
+/// Two digits or more: `1.8`, `2`, `16`.
+fn short(value: f64) -> String {
+    let tenths = (value * 10.0).round() / 10.0;
+    if tenths >= 10.0 || tenths.fract() == 0.0 {
+        format!("{value:.0}")
     } else {
-        format!("{value:.1} {name}")
+        format!("{tenths:.1}")
     }
 }
 
@@ -66,12 +72,10 @@ fn bytes(number: f64) -> String {
 fn seconds(number: f64) -> String {
     let whole = number.round();
     let split = |unit: f64| ((whole / unit).floor(), (whole % unit).floor());
-    if number < 0.00995 {
-        format!("{:.1} ms", number * 1000.0)
-    } else if number < 0.9995 {
-        format!("{:.0} ms", number * 1000.0)
-    } else if number < 59.95 {
-        format!("{number:.1} s")
+    if number < 0.9995 {
+        format!("{} ms", short(number * 1000.0))
+    } else if number < 59.5 {
+        format!("{} s", short(number))
     } else if whole < 3600.0 {
         let (minutes, rest) = split(60.0);
         format!("{minutes} min {rest} s")
@@ -192,10 +196,12 @@ mod tests {
     #[test]
     fn durations_have_the_unit_that_fits() {
         let cases = [
+            (0.001, "1 ms"),
             (0.0021, "2.1 ms"),
             (0.052, "52 ms"),
             (3.21, "3.2 s"),
-            (59.97, "1 min 0 s"),
+            (10.0, "10 s"),
+            (59.7, "1 min 0 s"),
             (250.0, "4 min 10 s"),
             (7500.0, "2 h 5 min"),
             (270_000.0, "3 d 3 h"),

@@ -135,18 +135,8 @@ fn tiles(page: &mut String, report: &Report) {
         &or_unknown(facts.proven_seconds_p99.map(seconds)),
         &p50(facts.proven_seconds_p50),
     );
-    tile(
-        page,
-        "verified",
-        &count(facts.rows.verified),
-        "rows, equal to the log",
-    );
-    tile(
-        page,
-        "applied",
-        &count(facts.rows.applied),
-        "rows, by the log",
-    );
+    tile(page, "verified", &count(facts.rows.verified), "rows");
+    tile(page, "applied", &count(facts.rows.applied), "rows");
     tile(
         page,
         "owed",
@@ -191,7 +181,10 @@ fn plots(page: &mut String, report: &Report) {
         times: &times,
         series,
     };
-    let milliseconds = Scale::Logarithmic { floor: 0.001 };
+    let milliseconds = Scale::Logarithmic {
+        floor: 0.001,
+        base: 10.0,
+    };
     let all = [
         plot(
             "Staleness: from commit to the row on the target",
@@ -210,7 +203,10 @@ fn plots(page: &mut String, report: &Report) {
         ),
         plot(
             "Lag behind the source's log, size",
-            Scale::Logarithmic { floor: 100.0 },
+            Scale::Logarithmic {
+                floor: 1024.0,
+                base: 32.0,
+            },
             bytes,
             vec![series("lag", "a", |it| Some(it.lag_bytes))],
         ),
@@ -285,9 +281,9 @@ fn divergences(page: &mut String, report: &Report) {
         return;
     }
     page.push_str(
-        "<div class=\"wide\"><table><thead><tr><th>#<th>State<th>Kind<th>Table<th>Key\
-         <th>Differing columns<th>Found<th>Repaired<th>Repair<th>Source revision\
-         <th>Target revision<th>Op id</tr></thead><tbody>\n",
+        "<div class=\"wide\"><table class=\"found\"><thead><tr><th>#<th>State<th>Kind<th>Row\
+         <th>Differing columns<th>Found, repaired<th>Repair<th>Revisions and op id</tr></thead>\
+         <tbody>\n",
     );
     for found in &report.divergences {
         divergence(page, found);
@@ -311,7 +307,8 @@ fn divergence(page: &mut String, found: &Divergence) {
     push(
         page,
         format_args!(
-            "<tr><td>{}<td><span class=\"state {}\">{}</span><td>{}<td>{}<td class=\"key\">{}<td>{}",
+            "<tr><td>{}<td><span class=\"state {}\">{}</span><td class=\"word\">{}\
+             <td class=\"row\">{}<br>{}<td>{}",
             found.id,
             escape(&found.state),
             escape(&found.state),
@@ -324,9 +321,9 @@ fn divergence(page: &mut String, found: &Divergence) {
     push(
         page,
         format_args!(
-            "<td>{}<td>{}<td>{}<td>{}<td>{}<td><code>{}</code></tr>\n",
-            moment(Some(&found.detected_at)),
-            moment(found.repaired_at.as_deref()),
+            "<td>{}{}<td>{}<td class=\"word\">source {}<br>target {}<br><code>{}</code></tr>\n",
+            moment(&found.detected_at),
+            found.repaired_at.as_deref().map(moment).unwrap_or_default(),
             escape(found.repair.as_deref().unwrap_or(UNKNOWN)),
             titled(found.source_rev.as_deref()),
             titled(found.target_rev.as_deref()),
@@ -335,16 +332,14 @@ fn divergence(page: &mut String, found: &Divergence) {
     );
 }
 
-/// A time on two lines: the day above, the time of day below.
-fn moment(at: Option<&str>) -> String {
-    match at.and_then(|text| text.split_once('T')) {
-        Some((day, time)) => format!(
-            "<time><small>{}</small> {}</time>",
-            escape(day),
-            escape(time.trim_end_matches('Z'))
-        ),
-        None => UNKNOWN.to_owned(),
-    }
+/// A time with its day made faint.
+fn moment(at: &str) -> String {
+    let (day, time) = at.split_once('T').unwrap_or(("", at));
+    format!(
+        "<time><small>{}</small> {}</time>",
+        escape(day),
+        escape(time.trim_end_matches('Z'))
+    )
 }
 
 /// A revision as a position, with the stored number when pointed at.
@@ -441,7 +436,7 @@ fn events(page: &mut String, events: &[Event]) {
             page,
             format_args!(
                 "<tr><td>{}<td><code>{}</code><td>{}</tr>\n",
-                moment(Some(&event.at)),
+                moment(&event.at),
                 escape(&event.kind),
                 escape(&event.text)
             ),

@@ -20,10 +20,12 @@ const DAY_SECONDS: f64 = 86400.0;
 pub(super) enum Scale {
     /// From zero up.
     Linear,
-    /// Powers of ten, from `floor` up; smaller values lie on the floor.
+    /// `floor` times powers of `base`; smaller values lie on the floor.
     Logarithmic {
         /// The least value told apart.
         floor: f64,
+        /// From one labelled value to the next.
+        base: f64,
     },
 }
 
@@ -110,7 +112,7 @@ impl Plot<'_> {
             push(
                 &mut html,
                 format_args!(
-                    " <span class=\"key {}\">{}</span>",
+                    " <span class=\"legend {}\">{}</span>",
                     series.class,
                     escape(series.name)
                 ),
@@ -152,11 +154,11 @@ impl Plot<'_> {
                     .take_while(|tick| *tick < greatest + step)
                     .collect()
             }
-            Scale::Logarithmic { floor } => {
-                let decades = (greatest.max(floor * 10.0) / floor).log10().ceil();
+            Scale::Logarithmic { floor, base } => {
+                let steps = (greatest.max(floor * base) / floor).log(base).ceil();
                 std::iter::successors(Some(0.0_f64), |number| Some(number + 1.0))
-                    .take_while(|number| *number <= decades)
-                    .map(|number| floor * 10_f64.powf(number))
+                    .take_while(|number| *number <= steps)
+                    .map(|number| floor * base.powf(number))
                     .collect()
             }
         }
@@ -169,7 +171,9 @@ impl Plot<'_> {
         };
         let share = match self.scale {
             Scale::Linear => (value - low) / (high - low),
-            Scale::Logarithmic { floor } => (value.max(floor) / low).log10() / (high / low).log10(),
+            Scale::Logarithmic { floor, .. } => {
+                (value.max(floor) / low).log10() / (high / low).log10()
+            }
         };
         HEIGHT - BOTTOM - share.clamp(0.0, 1.0) * (HEIGHT - TOP - BOTTOM)
     }
@@ -293,6 +297,11 @@ fn round_step(least: f64) -> f64 {
 mod tests {
     use super::*;
 
+    const MILLISECONDS: Scale = Scale::Logarithmic {
+        floor: 0.001,
+        base: 10.0,
+    };
+
     fn plot(scale: Scale, times: &Times, values: &[Option<f64>]) -> String {
         let plot = Plot {
             title: "lag",
@@ -331,17 +340,13 @@ mod tests {
     #[test]
     fn no_values_and_one_value_still_draw() {
         assert!(plot(Scale::Linear, &times(0), &[]).ends_with("</svg></figure>"));
-        let html = plot(Scale::Logarithmic { floor: 0.001 }, &times(1), &[Some(0.5)]);
+        let html = plot(MILLISECONDS, &times(1), &[Some(0.5)]);
         assert!(!html.contains("NaN") && !html.contains("inf"), "{html}");
     }
 
     #[test]
     fn a_logarithmic_scale_has_a_line_for_each_power_of_ten() {
-        let html = plot(
-            Scale::Logarithmic { floor: 0.001 },
-            &times(2),
-            &[Some(0.0), Some(0.2)],
-        );
+        let html = plot(MILLISECONDS, &times(2), &[Some(0.0), Some(0.2)]);
         for label in [">0.001u<", ">0.01u<", ">0.1u<", ">1u<"] {
             assert!(html.contains(label), "{label}");
         }

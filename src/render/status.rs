@@ -187,12 +187,12 @@ mod tests {
             slot_wal_bytes: Some(2048),
             ..StatusFacts::default()
         };
-        assert!(text(&facts, 10).contains("2.0 KiB; the source sets no bound"));
+        assert!(text(&facts, 10).contains("2 KiB; the source sets no bound"));
         let bounded = StatusFacts {
             slot_wal_budget_bytes: Some(4096),
             ..facts
         };
-        assert!(text(&bounded, 10).contains("2.0 KiB of 4.0 KiB"));
+        assert!(text(&bounded, 10).contains("2 KiB of 4 KiB"));
     }
 
     #[test]

@@ -1,0 +1,214 @@
+//! The HTTP endpoint: metrics, health, and the same facts as `segue status` and `segue report`.
+//!
+//! Reads only; nothing can be changed through it. On loopback it answers everybody on the machine,
+//! but no page in a browser that found its way there by a name of its own; elsewhere it answers
+//! holders of the token.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{RawQuery, Request, State};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use control::Password;
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::Readiness;
+use crate::exit::Failure;
+use crate::target::{Target, since as since_of};
+
+/// What can be asked for.
+pub(super) struct Facts {
+    pub(super) recorder: PrometheusHandle,
+    pub(super) readiness: Arc<Readiness>,
+    /// One session for all who ask, so that a crowd of them costs the target no more than one.
+    pub(super) target: Option<Mutex<Target>>,
+    pub(super) token: Option<Password>,
+}
+
+/// Answers until it is cancelled.
+pub(super) async fn serve(listener: TcpListener, facts: Arc<Facts>, closing: CancellationToken) {
+    let answered =
+        axum::serve(listener, router(facts)).with_graceful_shutdown(closing.cancelled_owned());
+    if let Err(error) = answered.await {
+        tracing::error!("the endpoint for metrics and health ended: {error}");
+    }
+}
+
+pub(super) fn router(facts: Arc<Facts>) -> Router {
+    let guarded = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/status", get(status))
+        .route("/report", get(report))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&facts), guard));
+    Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
+        .merge(guarded)
+        .with_state(facts)
+}
+
+async fn guard(State(facts): State<Arc<Facts>>, request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    match &facts.token {
+        Some(token) if !bears(headers, token) => (
+            StatusCode::UNAUTHORIZED,
+            "the bearer token is missing or wrong\n",
+        )
+            .into_response(),
+        None if !names_an_address(headers) => (
+            StatusCode::FORBIDDEN,
+            "ask by IP address or as localhost, or set http_token_file\n",
+        )
+            .into_response(),
+        Some(_) | None => next.run(request).await,
+    }
+}
+
+/// Compares in a time that does not depend on where the texts differ.
+fn bears(headers: &HeaderMap, token: &Password) -> bool {
+    let given = headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "))
+        .unwrap_or_default();
+    let wanted = token.reveal().as_bytes();
+    let differing = given
+        .iter()
+        .zip(wanted)
+        .fold(0, |all, (a, b)| all | (a ^ b));
+    given.len() == wanted.len() && differing == 0
+}
+
+/// A page on the internet can make a browser ask loopback under the page's own host name, and read
+/// the answer; it cannot do so under an address.
+fn names_an_address(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(HOST).and_then(|host| host.to_str().ok()) else {
+        return true;
+    };
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        Some(_) | None => host,
+    };
+    let name = name.trim_start_matches('[').trim_end_matches(']');
+    name == "localhost" || name.parse::<IpAddr>().is_ok()
+}
+
+async fn metrics(State(facts): State<Arc<Facts>>) -> Response {
+    let kind = "text/plain; version=0.0.4";
+    ([(CONTENT_TYPE, kind)], facts.recorder.render()).into_response()
+}
+
+async fn readyz(State(facts): State<Arc<Facts>>) -> Response {
+    let states: serde_json::Map<_, _> = facts
+        .readiness
+        .states()
+        .map(|(name, state)| (name.to_owned(), serde_json::json!(state)))
+        .collect();
+    let code = if facts.readiness.is_ready() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (code, json(&states)).into_response()
+}
+
+async fn status(State(facts): State<Arc<Facts>>) -> Response {
+    let Some(target) = &facts.target else {
+        return no_target();
+    };
+    answer(target.lock().await.status().await)
+}
+
+/// `?since=2h` as in `segue report --since`.
+async fn report(State(facts): State<Arc<Facts>>, RawQuery(query): RawQuery) -> Response {
+    let Some(target) = &facts.target else {
+        return no_target();
+    };
+    let query = query.unwrap_or_default();
+    let since = query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("since="));
+    let since = since_of(since);
+    answer(target.lock().await.report(&since).await)
+}
+
+fn no_target() -> Response {
+    (StatusCode::NOT_FOUND, "there is no target\n").into_response()
+}
+
+fn answer(facts: Result<impl Serialize, Failure>) -> Response {
+    match facts {
+        Ok(facts) => json(&facts),
+        Err(failure) => {
+            let error = serde_json::json!({ "error": failure.message });
+            (StatusCode::SERVICE_UNAVAILABLE, json(&error)).into_response()
+        }
+    }
+}
+
+fn json(facts: &impl Serialize) -> Response {
+    match serde_json::to_string(facts) {
+        Ok(text) => ([(CONTENT_TYPE, "application/json")], text + "\n").into_response(),
+        Err(error) => {
+            tracing::error!("facts could not be written as JSON: {error}");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn headers(name: axum::http::HeaderName, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name, HeaderValue::from_str(value).unwrap())])
+    }
+
+    #[test]
+    fn only_the_whole_token_opens() {
+        let token = Password::new("secret");
+        let opens = |value| bears(&headers(AUTHORIZATION, value), &token);
+        assert!(opens("Bearer secret"));
+        for wrong in [
+            "Bearer secre",
+            "Bearer secrets",
+            "Bearer SECRET",
+            "secret",
+            "Bearer ",
+        ] {
+            assert!(!opens(wrong), "{wrong}");
+        }
+        assert!(!bears(&HeaderMap::new(), &token));
+    }
+
+    #[test]
+    fn a_foreign_host_name_is_no_address() {
+        let allowed = |value| names_an_address(&headers(HOST, value));
+        for host in [
+            "127.0.0.1:9188",
+            "localhost",
+            "localhost:9188",
+            "[::1]:9188",
+            "[::1]",
+        ] {
+            assert!(allowed(host), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "evil.example:9188",
+            "localhost.evil.example:9188",
+        ] {
+            assert!(!allowed(host), "{host}");
+        }
+    }
+}
