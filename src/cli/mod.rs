@@ -3,7 +3,9 @@
 //! Flags stay texts here; `config` judges them together with the file and the environment.
 
 mod config;
+mod proxy;
 mod report;
+mod servers;
 mod status;
 
 use std::path::PathBuf;
@@ -59,6 +61,8 @@ struct Shared {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Forward clients to the source and mirror their writes to the target
+    Proxy(proxy::Arguments),
     /// Show the state of the migration on one screen
     Status(status::Arguments),
     /// Show where the target was not what the source's log says, and what was done about it
@@ -115,6 +119,7 @@ impl Arguments {
             (Setting::LogLevel, self.shared.log_level),
         ]);
         match self.command {
+            Command::Proxy(arguments) => arguments.run(context),
             Command::Status(arguments) => arguments.run(&context),
             Command::Report(arguments) => arguments.run(&context),
             Command::Config(arguments) => arguments.run(&context),

@@ -8,11 +8,13 @@ mod setting;
 mod tests;
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use control::dsn::{Defaults, Dsn, Password};
+use proxy::MirrorMode;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 pub(crate) use self::layers::Environment;
@@ -25,9 +27,13 @@ const LISTEN: &str = "127.0.0.1:6432";
 /// Enough for a target across a continent; a client should not wait longer for a mirror.
 const SYNC_TIMEOUT: Duration = Duration::from_secs(1);
 /// Relaying is cheap: measurements with more cores than this would be about the server.
-const WORKERS_DEFAULT_MAX: usize = 4;
+const WORKERS_DEFAULT_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
 /// A thread per core of the largest machines; more is a slip of the finger.
-const WORKERS_MAX: usize = 256;
+const WORKERS_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
+/// Ten times what PostgreSQL itself admits by default.
+const CLIENTS_MAX: usize = 1000;
+/// Longer than the transactions of a web application, shorter than an orchestrator's patience.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The settings, judged.
 #[derive(Debug, Clone)]
@@ -39,11 +45,15 @@ pub(crate) struct Settings {
     /// Where the proxy accepts clients.
     pub(crate) listen: Vec<SocketAddr>,
     /// What the mirror does.
-    pub(crate) mirror: Mirror,
-    /// How long a client waits for the target under [`Mirror::Sync`].
+    pub(crate) mirror: MirrorMode,
+    /// How long a client waits for the target under [`MirrorMode::Sync`].
     pub(crate) sync_timeout: Duration,
     /// The proxy's worker threads.
-    pub(crate) workers: usize,
+    pub(crate) workers: NonZeroUsize,
+    /// Clients of the proxy at one time.
+    pub(crate) clients_max: usize,
+    /// How long clients in a transaction may go on when the proxy is going down.
+    pub(crate) drain_timeout: Duration,
     /// The proxy's endpoint.
     pub(crate) metrics: Option<SocketAddr>,
     /// The reconciler's endpoint.
@@ -60,33 +70,6 @@ pub(crate) struct Settings {
     pub(crate) file: Option<PathBuf>,
     /// What the user should hear.
     pub(crate) warnings: Vec<String>,
-}
-
-/// What the mirror does with captured writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mirror {
-    /// Nothing is captured.
-    Off,
-    /// Captured and counted; nothing is sent.
-    Dry,
-    /// Sent after the client has its answer.
-    Async,
-    /// The client's answer waits for the target.
-    Sync,
-}
-
-impl FromStr for Mirror {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "off" => Ok(Self::Off),
-            "dry" => Ok(Self::Dry),
-            "async" => Ok(Self::Async),
-            "sync" => Ok(Self::Sync),
-            _ => Err("is not one of off, dry, async, sync".to_owned()),
-        }
-    }
 }
 
 /// How logs are written.
@@ -215,6 +198,12 @@ impl Judge {
             workers: self
                 .value(Setting::Workers, workers)
                 .unwrap_or_else(default_workers),
+            clients_max: self
+                .value(Setting::ClientsMax, clients)
+                .unwrap_or(CLIENTS_MAX),
+            drain_timeout: self
+                .value(Setting::DrainTimeout, duration)
+                .unwrap_or(DRAIN_TIMEOUT),
             metrics: self.endpoint(Setting::Metrics, http_token.is_some()),
             http: self.endpoint(Setting::Http, http_token.is_some()),
             tables: self.value(Setting::Tables, list).unwrap_or_default(),
@@ -295,19 +284,19 @@ impl Judge {
 
     /// Judged by whether a target was named, not by whether its string could be read: one mistake
     /// should not be reported twice.
-    fn mirror(&mut self) -> Mirror {
+    fn mirror(&mut self) -> MirrorMode {
         let has_target = self.layers.get(Setting::Target).is_some();
         let given = self.value(Setting::Mirror, |text| {
-            let mirror = text.parse()?;
-            if matches!(mirror, Mirror::Async | Mirror::Sync) && !has_target {
+            let mirror = mirror(text)?;
+            if matches!(mirror, MirrorMode::Async | MirrorMode::Sync) && !has_target {
                 return Err("needs a target; dry and off do not".to_owned());
             }
             Ok(mirror)
         });
         given.unwrap_or(if has_target {
-            Mirror::Async
+            MirrorMode::Async
         } else {
-            Mirror::Off
+            MirrorMode::Off
         })
     }
 
@@ -358,17 +347,33 @@ fn list(text: &str) -> Result<Vec<String>, String> {
     Ok(items)
 }
 
-fn workers(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(count) if (1..=WORKERS_MAX).contains(&count) => Ok(count),
-        Ok(_) | Err(_) => Err(format!("is not a number between 1 and {WORKERS_MAX}")),
+fn mirror(text: &str) -> Result<MirrorMode, String> {
+    match text {
+        "off" => Ok(MirrorMode::Off),
+        "dry" => Ok(MirrorMode::Dry),
+        "async" => Ok(MirrorMode::Async),
+        "sync" => Ok(MirrorMode::Sync),
+        _ => Err("is not one of off, dry, async, sync".to_owned()),
     }
 }
 
-fn default_workers() -> usize {
+fn workers(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse()
+        .ok()
+        .filter(|count| *count <= WORKERS_MAX)
+        .ok_or_else(|| format!("is not a number between 1 and {WORKERS_MAX}"))
+}
+
+fn default_workers() -> NonZeroUsize {
     std::thread::available_parallelism()
-        .map_or(1, std::num::NonZero::get)
-        .min(WORKERS_DEFAULT_MAX)
+        .map_or(NonZeroUsize::MIN, |cores| cores.min(WORKERS_DEFAULT_MAX))
+}
+
+fn clients(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if count > 0 => Ok(count),
+        Ok(_) | Err(_) => Err("is not a number of clients".to_owned()),
+    }
 }
 
 /// A level, or `part=level`. [`Targets`] itself takes a bare word for a part whose every event is

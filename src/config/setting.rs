@@ -15,6 +15,10 @@ pub(crate) enum Setting {
     SyncTimeout,
     /// The proxy's worker threads. Default: the cores, at most 4.
     Workers,
+    /// Clients of the proxy at one time; more are refused. Default: 1000.
+    ClientsMax,
+    /// How long clients in a transaction may go on when the proxy is going down. Default: 10s.
+    DrainTimeout,
     /// Address of the proxy's metrics and health endpoint. Default: none.
     Metrics,
     /// Address of the reconciler's metrics and health endpoint. Default: none.
@@ -31,13 +35,15 @@ pub(crate) enum Setting {
 
 impl Setting {
     /// All of them, in the order in which problems are reported.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Source,
         Self::Target,
         Self::Listen,
         Self::Mirror,
         Self::SyncTimeout,
         Self::Workers,
+        Self::ClientsMax,
+        Self::DrainTimeout,
         Self::Metrics,
         Self::Http,
         Self::HttpTokenFile,
@@ -55,6 +61,8 @@ impl Setting {
             Self::Mirror => "mirror",
             Self::SyncTimeout => "sync_timeout",
             Self::Workers => "workers",
+            Self::ClientsMax => "clients_max",
+            Self::DrainTimeout => "drain_timeout",
             Self::Metrics => "metrics",
             Self::Http => "http",
             Self::HttpTokenFile => "http_token_file",

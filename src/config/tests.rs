@@ -53,9 +53,9 @@ fn the_last_layer_wins() {
     ]);
     let flags = [(Setting::Workers, "1".to_owned())];
     let settings = Settings::read(file.path(), &environment, &flags, Needs::Source).unwrap();
-    assert_eq!(settings.workers, 1);
+    assert_eq!(settings.workers.get(), 1);
     assert_eq!(settings.listen, ["127.0.0.1:2".parse().unwrap()]);
-    assert_eq!(settings.mirror, Mirror::Dry);
+    assert_eq!(settings.mirror, MirrorMode::Dry);
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn the_environment_names_the_file() {
     );
     let path = file.0.display().to_string();
     let settings = read([SOURCE, ("SEGUE_CONFIG", &path)], &[]).unwrap();
-    assert_eq!(settings.workers, 7);
+    assert_eq!(settings.workers.get(), 7);
     assert_eq!(settings.listen.len(), 2);
     assert_eq!(settings.file, Some(file.0.clone()));
 }
@@ -74,11 +74,11 @@ fn the_environment_names_the_file() {
 #[test]
 fn defaults_depend_on_whether_there_is_a_target() {
     let alone = read([SOURCE], &[]).unwrap();
-    assert_eq!(alone.mirror, Mirror::Off);
+    assert_eq!(alone.mirror, MirrorMode::Off);
     assert_eq!(alone.listen, ["127.0.0.1:6432".parse().unwrap()]);
-    assert!((1..=4).contains(&alone.workers));
+    assert!((1..=4).contains(&alone.workers.get()));
     let both = read([SOURCE, TARGET], &[]).unwrap();
-    assert_eq!(both.mirror, Mirror::Async);
+    assert_eq!(both.mirror, MirrorMode::Async);
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn a_mirror_without_a_target_is_refused_unless_it_sends_nothing() {
     );
     assert_eq!(
         read([SOURCE], &[(Setting::Mirror, "dry")]).unwrap().mirror,
-        Mirror::Dry
+        MirrorMode::Dry
     );
 }
 

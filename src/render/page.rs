@@ -6,10 +6,21 @@ use super::plot::{Mark, Plot, Scale, Series, Times};
 use super::report::{columns, headline};
 use super::{
     SILENCE_SECONDS, UNKNOWN, bytes, count, count_signed, escape, or_unknown, plural, push,
-    reasons, revision, seconds, status, value_text,
+    reasons, revision, seconds, short, status, value_text,
 };
 
 const STYLE: &str = include_str!("page.css");
+
+/// Latencies span from a millisecond to an outage.
+const MILLISECONDS: Scale = Scale::Logarithmic {
+    floor: 0.001,
+    base: 10.0,
+};
+/// Two steps make the next binary unit.
+const KIBIBYTES: Scale = Scale::Logarithmic {
+    floor: 1024.0,
+    base: 32.0,
+};
 
 /// The kinds of divergence, in words.
 const KINDS: [(&str, &str); 8] = [
@@ -169,26 +180,38 @@ fn plots(page: &mut String, report: &Report) {
         return;
     }
     let times = times(samples, &report.events);
+    page.push_str("<section class=\"plots\">");
+    for plot in all_plots(samples, &times) {
+        page.push_str(&plot.html());
+    }
+    page.push_str(
+        "</section>\n<p class=\"none\">Each point is the worst of its stretch of time. Dashed lines: \
+         what happened to the machinery; point at them, or see below.</p>\n",
+    );
+}
+
+fn all_plots<'a>(samples: &[Sample], times: &'a Times) -> [Plot<'a>; 4] {
     let series = |name, class, value: fn(&Sample) -> Option<f64>| Series {
         name,
         class,
         values: samples.iter().map(value).collect(),
     };
+    let rate = |name, class, total| Series {
+        name,
+        class,
+        values: rates(samples, total),
+    };
     let plot = |title, scale, unit, series| Plot {
         title,
         scale,
         unit,
-        times: &times,
+        times,
         series,
     };
-    let milliseconds = Scale::Logarithmic {
-        floor: 0.001,
-        base: 10.0,
-    };
-    let all = [
+    [
         plot(
             "Staleness: from commit to the row on the target",
-            milliseconds,
+            MILLISECONDS,
             seconds,
             vec![
                 series("p99", "b", |it| it.staleness_seconds_p99),
@@ -197,45 +220,26 @@ fn plots(page: &mut String, report: &Report) {
         ),
         plot(
             "Lag behind the source's log, time",
-            milliseconds,
+            MILLISECONDS,
             seconds,
             vec![series("lag", "a", |it| Some(it.lag_seconds))],
         ),
         plot(
             "Lag behind the source's log, size",
-            Scale::Logarithmic {
-                floor: 1024.0,
-                base: 32.0,
-            },
+            KIBIBYTES,
             bytes,
             vec![series("lag", "a", |it| Some(it.lag_bytes))],
         ),
         plot(
             "Rows a second, by the log's verdict",
             Scale::Linear,
-            |rate| count_signed(rate.round() as i64),
+            short,
             vec![
-                Series {
-                    name: "verified",
-                    class: "a",
-                    values: rates(samples, |it| it.verified),
-                },
-                Series {
-                    name: "applied",
-                    class: "b",
-                    values: rates(samples, |it| it.applied),
-                },
+                rate("verified", "a", |it| it.verified),
+                rate("applied", "b", |it| it.applied),
             ],
         ),
-    ];
-    page.push_str("<section class=\"plots\">");
-    for plot in &all {
-        page.push_str(&plot.html());
-    }
-    page.push_str(
-        "</section>\n<p class=\"none\">Each point is the worst of its stretch of time. Dashed lines: \
-         what happened to the machinery; point at them, or see below.</p>\n",
-    );
+    ]
 }
 
 fn times(samples: &[Sample], events: &[Event]) -> Times {

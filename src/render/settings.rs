@@ -34,6 +34,8 @@ pub(crate) fn text(settings: &Settings) -> String {
     line("mirror", lowercase(&settings.mirror));
     line("sync_timeout", format!("{:?}", settings.sync_timeout));
     line("workers", settings.workers.to_string());
+    line("clients_max", settings.clients_max.to_string());
+    line("drain_timeout", format!("{:?}", settings.drain_timeout));
     line(
         "metrics",
         settings.metrics.map_or_else(none, |it| it.to_string()),

@@ -134,7 +134,7 @@ fn judge(ended: &Ended, parts: &Parts, exit: &mut Result<Exit, Failure>) {
     let name = ended.name;
     let failure = match &ended.result {
         Ok(()) if parts.are_stopping() => {
-            tracing::info!("{name} ended");
+            tracing::debug!("the {name} has ended");
             return;
         }
         Ok(()) => Failure::failed(format!("the {name} ended by itself")),

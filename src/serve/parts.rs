@@ -100,7 +100,8 @@ impl Parts {
             .enable_all()
             .build()
             .map_err(cannot)?;
-        let stopping = self.stopping.clone();
+        // A part may cancel its own token on its way out; the others are not to notice.
+        let stopping = self.stopping.child_token();
         let (end, ended) = oneshot::channel();
         let announced = Arc::clone(&readiness);
         std::thread::Builder::new()

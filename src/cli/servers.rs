@@ -1,0 +1,91 @@
+//! What the serving commands share: flags, and the parts that they are made of.
+
+use clap::Args;
+
+use crate::config::{Setting, Settings};
+use crate::exit::Failure;
+use crate::serve::{Announce, Loss, Part};
+
+/// The proxy's flags.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Settings of the proxy")]
+pub(super) struct ProxyFlags {
+    /// Where clients connect, comma-separated [default: 127.0.0.1:6432]
+    #[arg(long, value_name = "ADDR[,ADDR]")]
+    listen: Option<String>,
+    /// off, dry (capture and count, send nothing), async, or sync (the client waits for the
+    /// target) [default: async where there is a target, else off]
+    #[arg(long, value_name = "MODE")]
+    mirror: Option<String>,
+    /// How long a client waits for the target under sync [default: 1s]
+    #[arg(long, value_name = "DURATION")]
+    sync_timeout: Option<String>,
+    /// Worker threads [default: the cores, at most 4]
+    #[arg(long, value_name = "N")]
+    workers: Option<String>,
+    /// Clients at one time; more are refused [default: 1000]
+    #[arg(long, value_name = "N")]
+    clients_max: Option<String>,
+    /// How long clients in a transaction may go on at the end [default: 10s]
+    #[arg(long, value_name = "DURATION")]
+    drain_timeout: Option<String>,
+    /// Serve /metrics, /healthz, /readyz, /status and /report there [default: nowhere]
+    #[arg(long, value_name = "ADDR")]
+    metrics: Option<String>,
+}
+
+impl ProxyFlags {
+    pub(super) fn settings(self) -> [(Setting, Option<String>); 7] {
+        [
+            (Setting::Listen, self.listen),
+            (Setting::Mirror, self.mirror),
+            (Setting::SyncTimeout, self.sync_timeout),
+            (Setting::Workers, self.workers),
+            (Setting::ClientsMax, self.clients_max),
+            (Setting::DrainTimeout, self.drain_timeout),
+            (Setting::Metrics, self.metrics),
+        ]
+    }
+}
+
+/// What both endpoints need.
+#[derive(Debug, Args)]
+pub(super) struct EndpointFlags {
+    /// File with the bearer token that the endpoints ask for; needed where other machines can
+    /// reach them [default: none]
+    #[arg(long, value_name = "FILE")]
+    http_token_file: Option<String>,
+}
+
+impl EndpointFlags {
+    pub(super) fn settings(self) -> [(Setting, Option<String>); 1] {
+        [(Setting::HttpTokenFile, self.http_token_file)]
+    }
+}
+
+/// The proxy as a part of this process.
+pub(super) fn proxy_part(settings: &Settings) -> Result<Part, Failure> {
+    let config = proxy::Config {
+        listen: settings.listen.clone(),
+        target: settings.target.clone(),
+        mirror: settings.mirror,
+        sync_timeout: settings.sync_timeout,
+        workers: settings.workers,
+        clients_max: settings.clients_max,
+        drain_timeout: settings.drain_timeout,
+        ..proxy::Config::new(settings.source()?.clone())
+    };
+    Ok(Part::new(
+        "proxy",
+        Loss::EndsAll,
+        async move |stopping, announce: Announce| {
+            let ready = |addresses: Vec<std::net::SocketAddr>| {
+                let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+                announce(&format!("segue proxy ready on {}", addresses.join(",")));
+            };
+            proxy::run(config, stopping, ready)
+                .await
+                .map_err(|error| Failure::with_code(&error, error.exit_code()))
+        },
+    ))
+}
