@@ -5,10 +5,15 @@
 //! on its worker. Does not read configuration and installs no signal handlers.
 
 mod cancel;
+pub mod capture;
+pub mod catalog;
+mod clock;
 mod config;
 mod connection;
 mod error;
 mod listener;
+mod metrics;
+pub mod mirror;
 mod session;
 mod shutdown;
 mod source;

@@ -23,6 +23,9 @@ pub enum ValueFormat {
     Binary,
 }
 
+/// One column: its type's OID and its value.
+pub type RecordColumn = (u32, Option<Bytes>);
+
 /// One row as a captured statement stored or deleted it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CapturedRow {
@@ -35,7 +38,7 @@ pub struct CapturedRow {
     /// The table that holds the row: a leaf, if it is partitioned.
     pub table_oid: u32,
     /// The columns in the order of `*`: type OID, and the value in the type's send format.
-    pub columns: Vec<(u32, Option<Bytes>)>,
+    pub columns: Vec<RecordColumn>,
 }
 
 /// Why a hidden column could not be read.
@@ -112,7 +115,7 @@ fn number<T>(
     Ok(value)
 }
 
-fn columns(reader: &mut Reader, count: usize) -> Result<Vec<(u32, Option<Bytes>)>, ReadError> {
+fn columns(reader: &mut Reader, count: usize) -> Result<Vec<RecordColumn>, ReadError> {
     // Eight bytes a column at least: a count that promises more is refused before it is believed.
     let mut columns = Vec::with_capacity(count.min(reader.remaining() / 8));
     for _ in 0..count {
@@ -265,8 +268,8 @@ mod tests {
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let value = Bytes::from(bytes);
-            _ = decode(&value, ValueFormat::Binary);
-            _ = decode(&value, ValueFormat::Text);
+            drop(decode(&value, ValueFormat::Binary));
+            drop(decode(&value, ValueFormat::Text));
         }
 
         #[test]
@@ -276,7 +279,7 @@ mod tests {
                 *found = byte;
             }
             bytes.truncate(length);
-            _ = decode(&Bytes::from(bytes), ValueFormat::Binary);
+            drop(decode(&Bytes::from(bytes), ValueFormat::Binary));
         }
 
         #[test]

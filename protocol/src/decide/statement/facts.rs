@@ -28,11 +28,6 @@ pub struct SessionFacts {
 }
 
 impl SessionFacts {
-    /// A number that differs when the facts do; part of the key of cached analyses.
-    pub fn fingerprint(&self) -> u64 {
-        xxh3_64(format!("{self:?}").as_bytes())
-    }
-
     /// Whether values that the server sends are its own bytes, and the parser reads strings as the
     /// server does.
     pub fn values_survive(&self) -> bool {
@@ -49,9 +44,30 @@ impl SessionFacts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SessionKnowledge {
     /// Its state has been read, and nothing that could change it has run since.
-    Known(SessionFacts),
+    Known {
+        /// The state.
+        facts: SessionFacts,
+        /// Differs when the state does; part of the key of cached analyses.
+        fingerprint: u64,
+    },
     /// Nothing may be rewritten until the state has been read again.
     Unknown,
+}
+
+impl SessionKnowledge {
+    /// A state that has just been read.
+    pub fn known(facts: SessionFacts) -> Self {
+        let fingerprint = xxh3_64(format!("{facts:?}").as_bytes());
+        Self::Known { facts, fingerprint }
+    }
+
+    /// Differs when the state does; 0 while it is unknown.
+    pub const fn fingerprint(&self) -> u64 {
+        match self {
+            Self::Known { fingerprint, .. } => *fingerprint,
+            Self::Unknown => 0,
+        }
+    }
 }
 
 /// The source's catalog as one reading found it.

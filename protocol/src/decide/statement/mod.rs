@@ -3,11 +3,19 @@
 //! Does not run anything and does not know any reply: it maps a text, the session's state and the
 //! catalog to an [`Analysis`]. What could fail only because of the rewrite is not rewritten.
 
+mod analysis;
+mod dml;
 mod facts;
 mod reason;
+mod rewrite;
+#[cfg(test)]
+mod tests;
+mod tokens;
+mod utility;
 
 use bytes::Bytes;
 
+pub use analysis::analyze;
 pub use facts::{CatalogFacts, ColumnFacts, SessionFacts, SessionKnowledge, TableFacts};
 pub use reason::DeferReason;
 

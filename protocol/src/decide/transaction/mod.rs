@@ -318,12 +318,12 @@ fn last_versions(rows: Vec<TransactionRow>) -> Vec<TransactionRow> {
     let mut places: HashMap<RowKey, usize> = HashMap::with_capacity(rows.len());
     let mut last: Vec<TransactionRow> = Vec::with_capacity(rows.len());
     for row in rows {
-        match places.get(&row.key).and_then(|place| last.get_mut(*place)) {
-            Some(earlier) => *earlier = row,
-            None => {
-                places.insert(row.key.clone(), last.len());
-                last.push(row);
-            }
+        let earlier = places.get(&row.key).and_then(|place| last.get_mut(*place));
+        if let Some(earlier) = earlier {
+            *earlier = row;
+        } else {
+            places.insert(row.key.clone(), last.len());
+            last.push(row);
         }
     }
     last

@@ -1,0 +1,377 @@
+//! INSERT, UPDATE and DELETE: captured, or why not.
+//!
+//! Captured by default: one table, keyed, nothing that could fail only because of the rewrite.
+//! Everything else is deferred with its reason. Does not look at names of functions; that has been
+//! done on the tokens.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the grammar has hundreds of nodes; what is not named is handled the careful way"
+)]
+
+use pg_query::NodeEnum;
+use pg_query::protobuf::{
+    AExprKind, BoolExprType, ColumnRef, DeleteStmt, InsertStmt, Node, RangeVar, ReturningClause,
+    SelectStmt, UpdateStmt, WithClause,
+};
+
+use super::facts::{CatalogFacts, SessionFacts, TableFacts};
+use super::{ClientColumns, DeferReason, WriteKind};
+
+/// More rows than this in VALUES, or keys in IN, are bulk.
+const ROWS_MAX: usize = 100;
+/// Nesting of a constant expression that is followed.
+const DEPTH_MAX: usize = 16;
+
+/// A statement that can be captured.
+#[derive(Debug)]
+pub(super) struct Capturable<'a> {
+    pub(super) kind: WriteKind,
+    pub(super) client_columns: ClientColumns,
+    pub(super) table_oid: u32,
+    pub(super) table: &'a TableFacts,
+    /// How the statement itself calls the table.
+    pub(super) reference: String,
+}
+
+/// What a name in a writing statement means.
+#[derive(Debug)]
+pub(super) enum Target<'a> {
+    /// A relation that the catalog knows.
+    Table(u32, &'a TableFacts),
+    /// Nothing that the stream carries: temporary, or not there at all.
+    Outside,
+    /// It cannot be told.
+    Unclear(DeferReason),
+}
+
+/// What the names of a text mean.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scope<'a> {
+    pub(super) session: &'a SessionFacts,
+    pub(super) catalog: &'a CatalogFacts,
+}
+
+impl<'a> Scope<'a> {
+    pub(super) fn target(self, name: Option<&RangeVar>) -> Target<'a> {
+        let Some(name) = name else {
+            return Target::Unclear(DeferReason::Unparsable);
+        };
+        if name.schemaname.starts_with("pg_temp") {
+            return Target::Outside;
+        }
+        if name.schemaname.is_empty() {
+            match &self.session.temporary {
+                None => return Target::Unclear(DeferReason::SessionUnknown),
+                Some(names) if names.contains(&name.relname) => return Target::Outside,
+                Some(_) => {}
+            }
+        }
+        let path = &self.session.search_path;
+        let oid = self.catalog.resolve(&name.schemaname, &name.relname, path);
+        let found = oid.and_then(|oid| Some((oid, self.catalog.tables.get(&oid)?)));
+        match found {
+            Some((_, table)) if table.obstacle == Some(DeferReason::NotInContract) => {
+                Target::Outside
+            }
+            Some((oid, table)) => Target::Table(oid, table),
+            None => Target::Outside,
+        }
+    }
+
+    /// The table, if its rows can be captured by this role.
+    fn capturable(self, name: Option<&RangeVar>) -> Result<(u32, &'a TableFacts), DeferReason> {
+        match self.target(name) {
+            Target::Outside => Err(DeferReason::NotInContract),
+            Target::Unclear(reason) => Err(reason),
+            Target::Table(oid, table) => {
+                if let Some(reason) = table.obstacle {
+                    return Err(reason);
+                }
+                match self.catalog.readable.get(&self.session.role) {
+                    None => Err(DeferReason::RoleUnknown),
+                    Some(readable) if !readable.contains(&oid) => {
+                        Err(DeferReason::NoSelectPrivilege)
+                    }
+                    Some(_) => Ok((oid, table)),
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn insert<'a>(
+    statement: &InsertStmt,
+    scope: Scope<'a>,
+) -> Result<Capturable<'a>, DeferReason> {
+    let relation = statement.relation.as_ref();
+    let (table_oid, table) = scope.capturable(relation)?;
+    no_with(statement.with_clause.as_ref())?;
+    match statement.select_stmt.as_deref().map(|it| &it.node) {
+        None => {}
+        Some(Some(NodeEnum::SelectStmt(select))) => values(select)?,
+        Some(_) => return Err(DeferReason::InsertSelect),
+    }
+    if let Some(conflict) = &statement.on_conflict_clause {
+        keeps_key(&conflict.target_list, table)?;
+    }
+    let returning = statement.returning_clause.as_ref();
+    of(WriteKind::Upsert, relation, returning, (table_oid, table))
+}
+
+pub(super) fn update<'a>(
+    statement: &UpdateStmt,
+    scope: Scope<'a>,
+) -> Result<Capturable<'a>, DeferReason> {
+    let relation = statement.relation.as_ref();
+    let (table_oid, table) = scope.capturable(relation)?;
+    no_with(statement.with_clause.as_ref())?;
+    if !statement.from_clause.is_empty() {
+        return Err(DeferReason::Joined);
+    }
+    keeps_key(&statement.target_list, table)?;
+    keyed(statement.where_clause.as_deref(), table)?;
+    let returning = statement.returning_clause.as_ref();
+    of(WriteKind::Upsert, relation, returning, (table_oid, table))
+}
+
+pub(super) fn delete<'a>(
+    statement: &DeleteStmt,
+    scope: Scope<'a>,
+) -> Result<Capturable<'a>, DeferReason> {
+    let relation = statement.relation.as_ref();
+    let (table_oid, table) = scope.capturable(relation)?;
+    no_with(statement.with_clause.as_ref())?;
+    if !statement.using_clause.is_empty() {
+        return Err(DeferReason::Joined);
+    }
+    keyed(statement.where_clause.as_deref(), table)?;
+    let returning = statement.returning_clause.as_ref();
+    of(WriteKind::Delete, relation, returning, (table_oid, table))
+}
+
+fn of<'a>(
+    kind: WriteKind,
+    relation: Option<&RangeVar>,
+    returning: Option<&ReturningClause>,
+    (table_oid, table): (u32, &'a TableFacts),
+) -> Result<Capturable<'a>, DeferReason> {
+    let alias = relation.and_then(|it| it.alias.as_ref());
+    let reference = alias.map_or(&table.relation, |it| &it.aliasname).clone();
+    let client_columns = match returning {
+        None => ClientColumns::None,
+        Some(clause) => ClientColumns::Some(width(clause, table, &reference)?),
+    };
+    Ok(Capturable {
+        kind,
+        client_columns,
+        table_oid,
+        table,
+        reference,
+    })
+}
+
+fn no_with(clause: Option<&WithClause>) -> Result<(), DeferReason> {
+    clause.map_or(Ok(()), |_| Err(DeferReason::WithClause))
+}
+
+fn values(select: &SelectStmt) -> Result<(), DeferReason> {
+    let plain = !select.values_lists.is_empty()
+        && select.sort_clause.is_empty()
+        && select.limit_count.is_none()
+        && select.limit_offset.is_none()
+        && select.locking_clause.is_empty()
+        && select.with_clause.is_none();
+    if !plain {
+        Err(DeferReason::InsertSelect)
+    } else if select.values_lists.len() > ROWS_MAX {
+        Err(DeferReason::Bulk)
+    } else {
+        Ok(())
+    }
+}
+
+/// A changed key is two rows to the mirror: left to the stream.
+fn keeps_key(targets: &[Node], table: &TableFacts) -> Result<(), DeferReason> {
+    let sets_key = targets.iter().any(|target| match &target.node {
+        Some(NodeEnum::ResTarget(target)) => table.key.contains(&target.name),
+        _ => true,
+    });
+    if sets_key {
+        Err(DeferReason::KeyUpdate)
+    } else {
+        Ok(())
+    }
+}
+
+/// How many columns the client's own RETURNING has.
+fn width(
+    clause: &ReturningClause,
+    table: &TableFacts,
+    reference: &str,
+) -> Result<usize, DeferReason> {
+    if !clause.options.is_empty() {
+        return Err(DeferReason::ReturningShape);
+    }
+    let mut width = 0_usize;
+    for item in &clause.exprs {
+        let value = match &item.node {
+            Some(NodeEnum::ResTarget(target)) => {
+                target.val.as_deref().and_then(|it| it.node.as_ref())
+            }
+            _ => None,
+        };
+        let columns = match value {
+            None => return Err(DeferReason::ReturningShape),
+            Some(NodeEnum::ColumnRef(column)) => match star_of(column) {
+                Star::No => 1,
+                Star::Of(names) if names.last().is_none_or(|name| *name == reference) => {
+                    table.columns.len()
+                }
+                Star::Of(_) => return Err(DeferReason::ReturningShape),
+            },
+            // `(row).*` is as wide as the row's type.
+            Some(NodeEnum::AIndirection(indirection))
+                if ends_with_star(&indirection.indirection) =>
+            {
+                return Err(DeferReason::ReturningShape);
+            }
+            Some(_) => 1,
+        };
+        width = width.saturating_add(columns);
+    }
+    Ok(width)
+}
+
+enum Star<'a> {
+    No,
+    /// The names before the star.
+    Of(Vec<&'a str>),
+}
+
+fn star_of(column: &ColumnRef) -> Star<'_> {
+    if ends_with_star(&column.fields) {
+        Star::Of(column.fields.iter().filter_map(string).collect())
+    } else {
+        Star::No
+    }
+}
+
+fn ends_with_star(fields: &[Node]) -> bool {
+    let last = fields.last().and_then(|it| it.node.as_ref());
+    matches!(last, Some(NodeEnum::AStar(_)))
+}
+
+fn string(node: &Node) -> Option<&str> {
+    match &node.node {
+        Some(NodeEnum::String(text)) => Some(&text.sval),
+        _ => None,
+    }
+}
+
+/// Whether the condition fixes every column of the key.
+fn keyed(condition: Option<&Node>, table: &TableFacts) -> Result<(), DeferReason> {
+    let condition = condition
+        .and_then(|it| it.node.as_ref())
+        .ok_or(DeferReason::Unkeyed)?;
+    if matches!(condition, NodeEnum::CurrentOfExpr(_)) {
+        return Err(DeferReason::Cursor);
+    }
+    let mut fixed: Vec<&str> = Vec::new();
+    let mut keys = 1_usize;
+    for conjunct in conjuncts(condition) {
+        if let Some((column, choices)) = equality(conjunct)
+            && !fixed.contains(&column)
+        {
+            fixed.push(column);
+            keys = keys.saturating_mul(choices);
+        }
+    }
+    if !table
+        .key
+        .iter()
+        .all(|column| fixed.contains(&column.as_str()))
+    {
+        Err(DeferReason::Unkeyed)
+    } else if keys > ROWS_MAX {
+        Err(DeferReason::Bulk)
+    } else {
+        Ok(())
+    }
+}
+
+fn conjuncts(condition: &NodeEnum) -> Vec<&NodeEnum> {
+    let mut open = vec![condition];
+    let mut found = Vec::new();
+    while let Some(node) = open.pop() {
+        match node {
+            NodeEnum::BoolExpr(expression) if expression.boolop == BoolExprType::AndExpr as i32 => {
+                open.extend(expression.args.iter().filter_map(|it| it.node.as_ref()));
+            }
+            other => found.push(other),
+        }
+    }
+    found
+}
+
+/// `column = constant`, either way round, or `column IN (constants)`: the column, and how many
+/// values it may have.
+fn equality(node: &NodeEnum) -> Option<(&str, usize)> {
+    let NodeEnum::AExpr(expression) = node else {
+        return None;
+    };
+    let mut names = expression.name.iter().map(string);
+    let is_equal = matches!(
+        (names.next()?, names.next()),
+        (Some("="), None) | (Some("pg_catalog"), Some(Some("=")))
+    );
+    let left = expression.lexpr.as_deref()?.node.as_ref()?;
+    let right = expression.rexpr.as_deref()?.node.as_ref()?;
+    if !is_equal {
+        None
+    } else if expression.kind == AExprKind::AexprOp as i32 {
+        let pair = [(left, right), (right, left)];
+        let found = pair.iter().find_map(|(column, value)| {
+            is_constant(value, DEPTH_MAX)
+                .then(|| column_name(column))
+                .flatten()
+        });
+        found.map(|column| (column, 1))
+    } else if expression.kind == AExprKind::AexprIn as i32
+        && let NodeEnum::List(list) = right
+    {
+        let constant = |item: &Node| {
+            let node = item.node.as_ref();
+            node.is_some_and(|it| is_constant(it, DEPTH_MAX))
+        };
+        let all = list.items.iter().all(constant);
+        all.then(|| column_name(left))
+            .flatten()
+            .map(|column| (column, list.items.len()))
+    } else {
+        None
+    }
+}
+
+fn column_name(node: &NodeEnum) -> Option<&str> {
+    match node {
+        NodeEnum::ColumnRef(column) => column.fields.last().and_then(string),
+        _ => None,
+    }
+}
+
+/// Whether the value is the same for all rows: constants, parameters, casts and signs of them.
+fn is_constant(node: &NodeEnum, depth: usize) -> bool {
+    let Some(depth) = depth.checked_sub(1) else {
+        return false;
+    };
+    let inner = |node: &Node| node.node.as_ref().is_some_and(|it| is_constant(it, depth));
+    match node {
+        NodeEnum::AConst(_) | NodeEnum::ParamRef(_) => true,
+        NodeEnum::TypeCast(cast) => cast.arg.as_deref().is_some_and(inner),
+        NodeEnum::AExpr(expression) if expression.kind == AExprKind::AexprOp as i32 => {
+            let sides = [&expression.lexpr, &expression.rexpr];
+            sides.into_iter().flatten().all(|side| inner(side))
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,98 @@
+//! Capture, as a worker's connections use it: what a text does, and what becomes of its rows.
+//!
+//! One [`Capture`] per worker thread, one [`TransactionLog`] per client connection. Nothing here
+//! waits: what is committed goes into the mirror's bounded queue or is dropped with a reason. Does
+//! not read the wire; the relay hands in texts and rows, and takes the hidden column off itself.
+
+mod cache;
+mod log;
+mod session_state;
+mod shape;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use protocol::decide::statement::{Analysis, DeferReason, Mode, SessionKnowledge, analyze};
+
+use crate::catalog::{CatalogHandle, CatalogView};
+use crate::mirror::{Counters, MirrorHandle};
+use cache::{AnalysisCache, CacheKey};
+
+pub use log::{Delivery, TransactionLog};
+
+/// A statement that brought more rows than this is bulk: not captured the next time.
+const BULK_ROWS: usize = 100;
+
+/// Captures for one worker thread.
+#[derive(Debug)]
+pub struct Capture {
+    catalog: CatalogHandle,
+    /// The reading of the catalog that this worker works from.
+    view: RefCell<Rc<CatalogView>>,
+    cache: RefCell<AnalysisCache>,
+    mirror: MirrorHandle,
+    counters: Arc<Counters>,
+}
+
+impl Capture {
+    /// For one worker.
+    pub fn new(catalog: CatalogHandle, mirror: MirrorHandle) -> Self {
+        let counters = mirror.counters();
+        Self {
+            view: RefCell::new(Rc::new(catalog.view())),
+            catalog,
+            cache: RefCell::default(),
+            mirror,
+            counters,
+        }
+    }
+
+    /// What `text` does in this session, and the text to send instead if it is captured.
+    pub fn analyze(&self, text: &[u8], session: &SessionKnowledge, mode: Mode) -> Rc<Analysis> {
+        let view = self.view();
+        if let SessionKnowledge::Known { facts, .. } = session
+            && view.facts.is_known()
+            && !view.facts.readable.contains_key(&facts.role)
+        {
+            self.catalog.wants_role(&facts.role);
+        }
+        let key = CacheKey::of(text, session, view.facts.generation, mode);
+        if let Some(found) = self.cache.borrow_mut().find(&key) {
+            return found;
+        }
+        let analysis = Rc::new(match std::str::from_utf8(text) {
+            Ok(text) => analyze(text, session, &view.facts, mode),
+            Err(_) => Analysis::unreadable(DeferReason::Unparsable),
+        });
+        self.cache.borrow_mut().insert(key, Rc::clone(&analysis));
+        analysis
+    }
+
+    /// A captured statement brought this many rows: a bulk one is not captured the next time.
+    pub fn saw_rows(&self, analysis: &Rc<Analysis>, count: usize) {
+        if count > BULK_ROWS {
+            self.cache.borrow_mut().mark_bulk(analysis);
+        }
+    }
+
+    /// Asks for the session's state: one row of texts for [`Self::read_session`].
+    pub const fn session_query() -> &'static str {
+        session_state::SESSION_QUERY
+    }
+
+    /// The session's state from the row that [`Self::session_query`] gave.
+    pub fn read_session(columns: &[Option<Bytes>]) -> SessionKnowledge {
+        session_state::read(columns)
+    }
+
+    /// The catalog as last read, or nothing known while a schema change has not been read yet.
+    fn view(&self) -> Rc<CatalogView> {
+        let mut view = self.view.borrow_mut();
+        if !self.catalog.is_current(&view) {
+            *view = Rc::new(self.catalog.view());
+        }
+        Rc::clone(&view)
+    }
+}

@@ -1,0 +1,73 @@
+//! Reading what gives a session's texts their meaning.
+//!
+//! Does not decide when: the relay asks at an idle `ReadyForQuery`, and drops the replies.
+
+use bytes::Bytes;
+use protocol::decide::statement::{SessionFacts, SessionKnowledge};
+
+/// More temporary relations than this are not listed.
+const TEMPORARY_MAX: usize = 100;
+
+/// One row of texts. Every name is qualified, so that the search path cannot change its meaning;
+/// an array is made JSON, so that no setting changes its form.
+pub(super) const SESSION_QUERY: &str = "\
+SELECT current_user::pg_catalog.text, \
+pg_catalog.array_to_json(pg_catalog.current_schemas(true))::pg_catalog.text, \
+(SELECT pg_catalog.json_agg(c.relname)::pg_catalog.text FROM (SELECT relname \
+FROM pg_catalog.pg_class \
+WHERE relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() \
+AND relkind OPERATOR(pg_catalog.<>) 'i' LIMIT 101) c), \
+pg_catalog.current_setting('client_encoding'), \
+pg_catalog.current_setting('server_encoding'), \
+pg_catalog.current_setting('standard_conforming_strings')";
+
+/// Reads the row; anything unexpected leaves the session unknown, and so uncaptured.
+pub(super) fn read(columns: &[Option<Bytes>]) -> SessionKnowledge {
+    facts(columns).map_or(SessionKnowledge::Unknown, SessionKnowledge::known)
+}
+
+fn facts(columns: &[Option<Bytes>]) -> Option<SessionFacts> {
+    let text = |place: usize| std::str::from_utf8(columns.get(place)?.as_ref()?).ok();
+    let temporary: Vec<String> = match columns.get(2)? {
+        None => Vec::new(),
+        Some(json) => serde_json::from_slice(json).ok()?,
+    };
+    Some(SessionFacts {
+        role: text(0)?.to_owned(),
+        search_path: serde_json::from_str(text(1)?).ok()?,
+        temporary: (temporary.len() <= TEMPORARY_MAX).then_some(temporary),
+        client_encoding: text(3)?.to_owned(),
+        server_encoding: text(4)?.to_owned(),
+        standard_strings: text(5)? == "on",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(temporary: Option<&'static str>) -> Vec<Option<Bytes>> {
+        let mut row: Vec<_> = ["al", r#"["pg_catalog","public"]"#, "", "UTF8", "UTF8", "on"]
+            .map(|text| Some(Bytes::from_static(text.as_bytes())))
+            .into();
+        row[2] = temporary.map(|text| Bytes::from_static(text.as_bytes()));
+        row
+    }
+
+    #[test]
+    fn the_row_becomes_the_facts() {
+        let SessionKnowledge::Known { facts, fingerprint } = read(&row(Some(r#"["t"]"#))) else {
+            panic!("unknown");
+        };
+        assert_eq!(facts.role, "al");
+        assert_eq!(facts.search_path, ["pg_catalog", "public"]);
+        assert_eq!(facts.temporary, Some(vec!["t".to_owned()]));
+        assert_ne!(fingerprint, read(&row(None)).fingerprint());
+    }
+
+    #[test]
+    fn another_row_leaves_the_session_unknown() {
+        assert_eq!(read(&[]), SessionKnowledge::Unknown);
+        assert_eq!(read(&row(Some("nonsense"))), SessionKnowledge::Unknown);
+    }
+}

@@ -1,0 +1,166 @@
+//! The source's catalog as the workers use it: a reading that is current, or none.
+//!
+//! One task reads ([`run`]); workers hold a copy and compare one number per statement. While
+//! a schema change that this proxy has seen is not read yet, nothing is known, so nothing is
+//! captured. Does not take part in any client's session.
+
+mod load;
+mod queries;
+mod reader;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use protocol::decide::statement::CatalogFacts;
+use protocol::op_id::OpId;
+use protocol::revision::Epoch;
+use protocol::xid::Xid;
+use tokio::sync::Notify;
+
+pub use reader::run;
+
+/// Roles that may be asked for between two readings.
+const ROLES_MAX: usize = 1000;
+
+/// One reading, or the lack of one.
+#[derive(Debug, Clone)]
+pub(crate) struct CatalogView {
+    /// Differs from the handle's number once the view is out of date.
+    stamp: u64,
+    pub(crate) facts: Arc<CatalogFacts>,
+    pub(crate) epoch: Epoch,
+    pub(crate) system_identifier: u64,
+}
+
+impl CatalogView {
+    /// The idempotency key of the source's transaction.
+    pub(crate) fn op_id(&self, xid: Xid) -> OpId {
+        OpId::of(self.system_identifier, self.epoch, xid)
+    }
+}
+
+/// Access to the latest reading; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct CatalogHandle {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Grows with each publication and each schema change. Release on write, acquire on read: who
+    /// sees the number sees what it stands for.
+    stamp: AtomicU64,
+    published: Mutex<Published>,
+    wake: Notify,
+}
+
+/// What the lock protects: the latest reading, and what it has to cover.
+#[derive(Debug)]
+struct Published {
+    view: CatalogView,
+    /// Schema changes seen so far, and those that the reading covers.
+    changes: u64,
+    covered: u64,
+    /// Roles seen whose privileges have not been read.
+    roles: HashSet<String>,
+}
+
+impl Default for CatalogHandle {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl CatalogHandle {
+    /// A handle that knows nothing until the task [`run`] has read the catalog.
+    pub fn new() -> Self {
+        let view = CatalogView {
+            stamp: 0,
+            facts: Arc::new(CatalogFacts::unknown()),
+            epoch: Epoch::FIRST,
+            system_identifier: 0,
+        };
+        let shared = Shared {
+            stamp: AtomicU64::new(0),
+            published: Mutex::new(Published {
+                view,
+                changes: 0,
+                covered: 0,
+                roles: HashSet::new(),
+            }),
+            wake: Notify::new(),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// Whether `view` is what [`Self::view`] would give.
+    pub(crate) fn is_current(&self, view: &CatalogView) -> bool {
+        self.shared.stamp.load(Ordering::Acquire) == view.stamp
+    }
+
+    /// The latest reading, if it covers every schema change seen; else nothing is known.
+    pub(crate) fn view(&self) -> CatalogView {
+        // Read first: a change in between is noticed at the next comparison.
+        let stamp = self.shared.stamp.load(Ordering::Acquire);
+        let published = self.shared.published.lock();
+        let mut view = published.view.clone();
+        view.stamp = stamp;
+        if published.covered < published.changes {
+            view.facts = Arc::new(CatalogFacts::unknown());
+        }
+        view
+    }
+
+    /// A schema change of a client of this proxy has been committed: the reading is out of date.
+    pub(crate) fn schema_changed(&self) {
+        let mut published = self.shared.published.lock();
+        published.changes = published.changes.saturating_add(1);
+        self.shared.stamp.fetch_add(1, Ordering::Release);
+        drop(published);
+        self.shared.wake.notify_one();
+    }
+
+    /// Something did not fit the reading: read soon.
+    pub(crate) fn read_again(&self) {
+        self.shared.wake.notify_one();
+    }
+
+    /// The privileges of this role are wanted.
+    pub(crate) fn wants_role(&self, role: &str) {
+        let mut published = self.shared.published.lock();
+        if published.roles.len() < ROLES_MAX && published.roles.insert(role.to_owned()) {
+            drop(published);
+            self.shared.wake.notify_one();
+        }
+    }
+
+    fn changes(&self) -> u64 {
+        self.shared.published.lock().changes
+    }
+
+    fn roles(&self) -> Vec<String> {
+        let published = self.shared.published.lock();
+        let mut roles: Vec<String> = published.roles.iter().cloned().collect();
+        roles.sort_unstable();
+        roles
+    }
+
+    /// Puts a reading in place that covers the first `covered` schema changes; `None` leaves the
+    /// facts as they are.
+    fn publish(&self, reading: Option<CatalogView>, covered: u64) {
+        let mut published = self.shared.published.lock();
+        let was_out_of_date = published.covered < published.changes;
+        published.covered = published.covered.max(covered);
+        let changed = reading.is_some() || was_out_of_date;
+        if let Some(view) = reading {
+            published.view = view;
+        }
+        if changed {
+            self.shared.stamp.fetch_add(1, Ordering::Release);
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The task that keeps the reading of the catalog current.
+//!
+//! A cheap question every few seconds, everything again if its answer changed. Reconnects by
+//! itself. Does not stop clients: while nothing is known they are only not captured.
+
+use std::time::Duration;
+
+use control::{Dsn, Side};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_postgres::Client;
+use tokio_util::sync::CancellationToken;
+
+use super::CatalogHandle;
+use super::load::{LoadError, fingerprint, load};
+use crate::metrics;
+
+/// Between two looks at what others may have changed past this proxy.
+const PERIOD: Duration = Duration::from_secs(5);
+/// After a failure, growing to the second.
+const RETRY_MIN: Duration = Duration::from_millis(200);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// Reads until `shutdown`.
+pub async fn run(source: Dsn, handle: CatalogHandle, shutdown: CancellationToken) {
+    let reader = Reader {
+        source,
+        handle,
+        generation: 0,
+        fingerprint: String::new(),
+        roles: Vec::new(),
+    };
+    // On the heap: the future holds every question's.
+    shutdown
+        .run_until_cancelled_owned(Box::pin(reader.run()))
+        .await;
+}
+
+struct Reader {
+    source: Dsn,
+    handle: CatalogHandle,
+    /// Of the latest facts.
+    generation: u64,
+    fingerprint: String,
+    /// Whose privileges the latest facts hold besides those of roles that can log in.
+    roles: Vec<String>,
+}
+
+impl Reader {
+    async fn run(mut self) {
+        let mut pause = RETRY_MIN;
+        loop {
+            let began = Instant::now();
+            match control::connect(&self.source, Side::Source, "segue proxy catalog").await {
+                Ok(client) => {
+                    if let Err(error) = self.keep_current(&client).await {
+                        tracing::warn!(%error, "the source's catalog cannot be read; nothing new is captured");
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "the source's catalog cannot be read"),
+            }
+            if began.elapsed() > PERIOD {
+                pause = RETRY_MIN;
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(RETRY_MAX);
+        }
+    }
+
+    async fn keep_current(&mut self, client: &Client) -> Result<(), LoadError> {
+        loop {
+            self.read(client).await?;
+            // Elapsed or woken: look again either way.
+            drop(timeout(PERIOD, self.handle.shared.wake.notified()).await);
+        }
+    }
+
+    async fn read(&mut self, client: &Client) -> Result<(), LoadError> {
+        let changes = self.handle.changes();
+        let roles = self.handle.roles();
+        let now = fingerprint(client).await?;
+        if now == self.fingerprint && roles == self.roles {
+            self.handle.publish(None, changes);
+            return Ok(());
+        }
+        let generation = self.generation.saturating_add(1);
+        let view = load(client, generation, &roles).await?;
+        metrics::catalog_read();
+        tracing::debug!(generation, tables = view.facts.tables.len(), "catalog read");
+        self.handle.publish(Some(view), changes);
+        self.generation = generation;
+        self.fingerprint = now;
+        self.roles = roles;
+        Ok(())
+    }
+}

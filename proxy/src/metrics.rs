@@ -1,0 +1,54 @@
+//! Metrics of the proxy, by event.
+//!
+//! Names are stable. Does not install a recorder: the binary does.
+#![expect(clippy::disallowed_macros, reason = "the one place that records")]
+
+use std::time::Duration;
+
+use metrics::{counter, gauge, histogram};
+
+/// Transactions captured whole, committed at the source.
+pub(crate) const CAPTURED: &str = "segue_proxy_captured_transactions_total";
+/// Transactions left to the stream, by reason.
+pub(crate) const DEFERRED: &str = "segue_proxy_deferred_transactions_total";
+/// Captured transactions that the target has committed.
+pub(crate) const ACCEPTED: &str = "segue_mirror_accepted_transactions_total";
+/// Captured transactions that were not mirrored, by reason.
+pub(crate) const FAILED: &str = "segue_dual_write_fail_total";
+/// From the commit's acknowledgement at the proxy to the target's.
+pub(crate) const STALENESS: &str = "segue_mirror_staleness_seconds";
+/// Transactions waiting for the target.
+pub(crate) const QUEUE: &str = "segue_mirror_queue_transactions";
+/// 1 while the mirror does not try every transaction.
+pub(crate) const BREAKER: &str = "segue_mirror_breaker_open";
+/// Readings of the source's catalog.
+pub(crate) const CATALOG_READS: &str = "segue_proxy_catalog_reads_total";
+
+pub(crate) fn transaction_captured() {
+    counter!(CAPTURED).increment(1);
+}
+
+pub(crate) fn transaction_deferred(reason: &'static str) {
+    counter!(DEFERRED, "reason" => reason).increment(1);
+}
+
+pub(crate) fn transaction_accepted(staleness: Duration) {
+    counter!(ACCEPTED).increment(1);
+    histogram!(STALENESS).record(staleness.as_secs_f64());
+}
+
+pub(crate) fn transaction_failed(reason: &'static str) {
+    counter!(FAILED, "reason" => reason).increment(1);
+}
+
+pub(crate) fn queue_transactions(count: usize) {
+    gauge!(QUEUE).set(count as f64);
+}
+
+pub(crate) fn breaker(open: bool) {
+    gauge!(BREAKER).set(if open { 1.0 } else { 0.0 });
+}
+
+pub(crate) fn catalog_read() {
+    counter!(CATALOG_READS).increment(1);
+}

@@ -1,0 +1,78 @@
+//! What this proxy has captured, deferred and lost since it started.
+//!
+//! Does not keep anything per connection or per table.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::staleness::Staleness;
+use crate::metrics;
+
+/// Totals; shared by the workers and the mirror. All atomics are relaxed: they are only counted,
+/// nothing is decided by them.
+#[derive(Debug, Default)]
+pub struct Counters {
+    captured: AtomicU64,
+    accepted: AtomicU64,
+    queued: AtomicUsize,
+    /// By reason. Off the hot path: a deferral or a failure is no captured transaction.
+    deferred: Mutex<BTreeMap<&'static str, u64>>,
+    failed: Mutex<BTreeMap<&'static str, u64>>,
+    staleness: Mutex<Staleness>,
+}
+
+impl Counters {
+    /// A transaction was committed whole under capture.
+    pub(crate) fn captured(&self) {
+        self.captured.fetch_add(1, Ordering::Relaxed);
+        metrics::transaction_captured();
+    }
+
+    /// A transaction was left to the stream.
+    pub(crate) fn deferred(&self, reason: &'static str) {
+        count(&mut self.deferred.lock(), reason);
+        metrics::transaction_deferred(reason);
+    }
+
+    /// A captured transaction was not mirrored.
+    pub(crate) fn failed(&self, reason: &'static str) {
+        count(&mut self.failed.lock(), reason);
+        metrics::transaction_failed(reason);
+    }
+
+    /// The target has committed a transaction, this long after the client's acknowledgement.
+    pub(crate) fn accepted(&self, staleness: Duration, now: Instant) {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        self.staleness.lock().record(staleness, now);
+        metrics::transaction_accepted(staleness);
+    }
+
+    pub(crate) fn queued(&self, transactions: usize) {
+        self.queued.store(transactions, Ordering::Relaxed);
+        metrics::queue_transactions(transactions);
+    }
+
+    /// The object that `segue.proxy.counters` holds.
+    pub fn to_json(&self, now: Instant) -> Value {
+        let quantiles = self.staleness.lock().quantiles(now);
+        json!({
+            "captured": self.captured.load(Ordering::Relaxed),
+            "transactions": self.accepted.load(Ordering::Relaxed),
+            "deferred": *self.deferred.lock(),
+            "failed": *self.failed.lock(),
+            "queue_transactions": self.queued.load(Ordering::Relaxed),
+            "staleness_seconds_p50": quantiles.map(|(median, _)| median.as_secs_f64()),
+            "staleness_seconds_p99": quantiles.map(|(_, high)| high.as_secs_f64()),
+        })
+    }
+}
+
+fn count(totals: &mut BTreeMap<&'static str, u64>, reason: &'static str) {
+    let total = totals.entry(reason).or_default();
+    *total = total.saturating_add(1);
+}

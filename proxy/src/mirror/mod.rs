@@ -1,0 +1,108 @@
+//! The mirror: committed transactions on their way to the target, early.
+//!
+//! Workers put transactions into one bounded queue and go on; one thread of its own takes them out
+//! in order and writes them through one session, so that commits of one key keep their order.
+//! What cannot be sent is dropped with a reason and counted: the stream brings it. Does not retry a
+//! transaction, and never makes a client wait unless it asked for `--mirror sync`.
+
+mod breaker;
+mod counters;
+mod queue;
+mod records;
+mod staleness;
+mod worker;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use protocol::contract::Contract;
+use protocol::decide::transaction::TransactionRow;
+use protocol::op_id::OpId;
+use protocol::revision::Epoch;
+use protocol::xid::Xid;
+use tokio::time::Instant;
+
+pub use counters::Counters;
+pub use queue::MirrorHandle;
+pub use worker::{MirrorConfig, start};
+
+/// One committed source transaction.
+#[derive(Debug)]
+pub struct MirrorTransaction {
+    /// The source's transaction.
+    pub xid: Xid,
+    /// The last version of each key.
+    pub rows: Vec<TransactionRow>,
+    /// What the keys' tables refer to.
+    pub contract: Arc<Contract>,
+    /// The source's generation.
+    pub epoch: Epoch,
+    /// The source's cluster.
+    pub system_identifier: u64,
+    /// When the source's acknowledgement reached the proxy.
+    pub committed: Instant,
+    /// The same for people.
+    pub committed_at: SystemTime,
+}
+
+impl MirrorTransaction {
+    /// The idempotency key.
+    pub fn op_id(&self) -> OpId {
+        OpId::of(self.system_identifier, self.epoch, self.xid)
+    }
+}
+
+/// What became of a transaction that a client waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivered {
+    /// The target has committed it.
+    Accepted,
+    /// It was not mirrored, for this reason; the stream brings it.
+    Failed(DropReason),
+}
+
+/// Why a captured transaction was not mirrored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DropReason {
+    /// The queue had no room.
+    QueueFull,
+    /// There is no session at the target.
+    TargetDown,
+    /// The session ended while the transaction was on its way: it may have been written.
+    ConnectionLost,
+    /// The reconciler has not opened the gate, or for another epoch.
+    GateShut,
+    /// At or under the floor: too late.
+    Floor,
+    /// The target holds something newer.
+    Newer,
+    /// A unique or exclusion constraint, because rows are at different points in time (rule 10).
+    UniqueViolation,
+    /// The log, or another writer, holds the row.
+    LockTimeout,
+    /// Any other error of the target.
+    TargetError,
+    /// The rows cannot be expressed: a revision out of range.
+    Unrepresentable,
+    /// The proxy is going down.
+    Shutdown,
+}
+
+impl DropReason {
+    /// The stable name.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::TargetDown => "target_down",
+            Self::ConnectionLost => "connection_lost",
+            Self::GateShut => "gate_shut",
+            Self::Floor => "floor",
+            Self::Newer => "newer",
+            Self::UniqueViolation => "unique_violation",
+            Self::LockTimeout => "lock_timeout",
+            Self::TargetError => "target_error",
+            Self::Unrepresentable => "unrepresentable",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}

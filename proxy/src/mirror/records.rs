@@ -1,0 +1,130 @@
+//! What the proxy reports at the target: op records, in batches, and its own row every second.
+//!
+//! A session of its own, so that reports never stand between transactions. Does not matter to any
+//! row: what cannot be reported is left out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use control::{Dsn, Side};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio_postgres::Client;
+use tokio_util::sync::CancellationToken;
+
+use super::Counters;
+use super::queue::{NoteOutcome, OpNote};
+
+/// How often the proxy's row is written and op records are sent.
+const PERIOD: Duration = Duration::from_secs(1);
+/// After a failure.
+const RETRY: Duration = Duration::from_secs(1);
+/// Records sent at once.
+const BATCH_MAX: usize = 1000;
+
+const WRITE_NOTES: &str = "\
+INSERT INTO segue.op (op_id, proxy, outcome, reason, mirrored_at)
+SELECT pg_catalog.encode(n.op_id, 'hex')::uuid, pg_catalog.encode($1, 'hex')::uuid, n.outcome, n.reason, clock_timestamp()
+FROM ROWS FROM (unnest($2::bytea[]), unnest($3::text[]), unnest($4::text[])) AS n(op_id, outcome, reason)
+ON CONFLICT (op_id) DO NOTHING";
+
+const WRITE_PROXY: &str = "\
+INSERT INTO segue.proxy (id, lease, counters)
+VALUES (pg_catalog.encode($1, 'hex')::uuid, clock_timestamp(), $2::text::jsonb)
+ON CONFLICT (id) DO UPDATE SET lease = excluded.lease, counters = excluded.counters";
+
+/// Reports until `shutdown`, and once more then.
+pub(super) async fn run(
+    target: Dsn,
+    proxy_id: [u8; 16],
+    notes: mpsc::Receiver<OpNote>,
+    counters: Arc<Counters>,
+    shutdown: CancellationToken,
+) {
+    let mut records = Records {
+        proxy_id,
+        notes,
+        counters,
+    };
+    while !shutdown.is_cancelled() {
+        let opened = control::connect(&target, Side::Target, "segue proxy records");
+        let Some(opened) = shutdown.run_until_cancelled(opened).await else {
+            return;
+        };
+        let error = match opened {
+            Ok(client) => match records.report(&client, &shutdown).await {
+                Ok(()) => return,
+                Err(error) => control::describe(&error),
+            },
+            Err(error) => error.to_string(),
+        };
+        tracing::debug!(error, "the proxy cannot report at the target");
+        records.forget_old();
+        shutdown.run_until_cancelled(sleep(RETRY)).await;
+    }
+}
+
+struct Records {
+    proxy_id: [u8; 16],
+    notes: mpsc::Receiver<OpNote>,
+    counters: Arc<Counters>,
+}
+
+impl Records {
+    async fn report(
+        &mut self,
+        client: &Client,
+        shutdown: &CancellationToken,
+    ) -> Result<(), tokio_postgres::Error> {
+        let mut ticks = interval(PERIOD);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let ticked = shutdown.run_until_cancelled(ticks.tick()).await;
+            self.write_notes(client).await?;
+            self.write_proxy(client).await?;
+            if ticked.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn write_notes(&mut self, client: &Client) -> Result<(), tokio_postgres::Error> {
+        loop {
+            let mut batch = Vec::new();
+            while batch.len() < BATCH_MAX
+                && let Ok(note) = self.notes.try_recv()
+            {
+                batch.push(note);
+            }
+            if batch.is_empty() {
+                return Ok(());
+            }
+            let ids: Vec<Vec<u8>> = batch.iter().map(|it| it.op_id.to_bytes().into()).collect();
+            let outcomes: Vec<&str> = batch.iter().map(|it| outcome_name(it.outcome)).collect();
+            let reasons: Vec<&str> = batch.iter().map(|it| it.reason).collect();
+            let proxy = &self.proxy_id[..];
+            client
+                .execute(WRITE_NOTES, &[&proxy, &ids, &outcomes, &reasons])
+                .await?;
+        }
+    }
+
+    async fn write_proxy(&self, client: &Client) -> Result<(), tokio_postgres::Error> {
+        let counters = self.counters.to_json(Instant::now()).to_string();
+        let proxy = &self.proxy_id[..];
+        client.execute(WRITE_PROXY, &[&proxy, &counters]).await?;
+        Ok(())
+    }
+
+    /// Records of a time without a target say nothing that it would not find out by itself.
+    fn forget_old(&mut self) {
+        while self.notes.try_recv().is_ok() {}
+    }
+}
+
+const fn outcome_name(outcome: NoteOutcome) -> &'static str {
+    match outcome {
+        NoteOutcome::Deferred => "deferred",
+        NoteOutcome::Dropped => "dropped",
+    }
+}
