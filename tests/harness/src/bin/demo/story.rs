@@ -21,6 +21,9 @@ use crate::{
 /// Name of the database on both sides.
 const DATABASE: &str = "shop";
 
+/// Lines of the log shown when something was not so.
+const LAST_WORDS: usize = 20;
+
 /// What the chapters share.
 struct Stage {
     narrator: Narrator,
@@ -34,12 +37,30 @@ struct Stage {
 pub(crate) async fn tell() -> Result<()> {
     let mut stage = set_up().await?;
     let segue = start_segue(&mut stage).await?;
-    repoint(&mut stage, &segue).await?;
-    past_the_proxy(&mut stage).await?;
-    crash(&mut stage, &segue).await?;
-    by_hand(&mut stage).await?;
-    compare_all(&mut stage).await?;
-    report(&mut stage).await?;
+    let told = chapters(&mut stage, &segue).await;
+    if told.is_err() {
+        stage.narrator.say("segue's last words:");
+        let log = segue.log();
+        let lines: Vec<&str> = log.lines().collect();
+        let last = lines
+            .get(lines.len().saturating_sub(LAST_WORDS)..)
+            .unwrap_or_default();
+        Narrator::quote(&last.join("\n"));
+    }
+    told?;
+    end(stage, segue).await
+}
+
+async fn chapters(stage: &mut Stage, segue: &Segue) -> Result<()> {
+    repoint(stage, segue).await?;
+    past_the_proxy(stage).await?;
+    crash(stage, segue).await?;
+    by_hand(stage).await?;
+    compare_all(stage).await?;
+    report(stage).await
+}
+
+async fn end(mut stage: Stage, segue: Segue) -> Result<()> {
     stage.narrator.chapter("The end");
     let code = segue.terminate().await?;
     stage.narrator.check(
