@@ -14,7 +14,7 @@ pub enum ControlError {
     Dsn(#[from] DsnError),
     /// No session.
     #[error(transparent)]
-    Connect(#[from] ConnectError),
+    Connect(Box<ConnectError>),
     /// A statement failed.
     #[error("cannot {doing} at the {side}: {message}")]
     Query {
@@ -85,6 +85,12 @@ impl ControlError {
             Self::Query { .. } | Self::NotSetUp { .. } | Self::Stored { .. } => 1,
             Self::Version { .. } | Self::Refused { .. } => 4,
         }
+    }
+}
+
+impl From<ConnectError> for ControlError {
+    fn from(error: ConnectError) -> Self {
+        Self::Connect(Box::new(error))
     }
 }
 

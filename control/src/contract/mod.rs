@@ -2,6 +2,10 @@
 //!
 //! Does not define what a contract is: that is `protocol::contract`.
 
+mod build;
+mod catalog;
+mod form;
 mod stored;
 
+pub use build::{LeftOut, Selection, Survey, build};
 pub use stored::{Phase, PhaseName, load_from_source};

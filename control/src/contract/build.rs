@@ -1,0 +1,317 @@
+//! From both catalogs to a contract, and to what cannot be in it.
+//!
+//! A table that cannot be carried is left out with a warning, or refused where it was named. A table
+//! that can be carried and does not match at the target is always refused: left out silently, its
+//! rows would be lost.
+
+use std::collections::BTreeSet;
+
+use protocol::contract::{Column, Contract, Table};
+use tokio_postgres::Client;
+
+use super::catalog::{self, Catalog, CatalogColumn, CatalogTable, Kind};
+use super::form::Catalogs;
+use crate::error::ControlError;
+use crate::side::Side;
+
+/// Which tables are wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// All that can be carried.
+    All,
+    /// These, written `schema.table` or, in schema `public`, `table`.
+    Named(Vec<String>),
+}
+
+/// What the two catalogs allow.
+#[derive(Debug)]
+pub struct Survey {
+    /// The contract over the tables that can be carried.
+    pub contract: Contract,
+    /// Tables left out, with the reason.
+    pub left_out: Vec<LeftOut>,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+    /// What has to be mended first.
+    pub refusals: Vec<String>,
+    /// Names of the contract's tables that a publication at the target may hold: those where one
+    /// does not make an application's UPDATE fail.
+    pub target_publishable: Vec<String>,
+}
+
+/// A table that is not carried.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct LeftOut {
+    /// Its canonical name.
+    pub table: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Reads both catalogs and builds the contract.
+pub async fn build(
+    source: &Client,
+    target: &Client,
+    selection: &Selection,
+) -> Result<Survey, ControlError> {
+    let source = catalog::read(source, Side::Source).await?;
+    let target = catalog::read(target, Side::Target).await?;
+    Ok(survey(&source, &target, selection))
+}
+
+fn survey(source: &Catalog, target: &Catalog, selection: &Selection) -> Survey {
+    let mut survey = Survey {
+        contract: Contract {
+            version: 1,
+            tables: Vec::new(),
+        },
+        left_out: Vec::new(),
+        warnings: Vec::new(),
+        refusals: Vec::new(),
+        target_publishable: Vec::new(),
+    };
+    let wanted = wanted(source, selection, &mut survey.refusals);
+    let catalogs = Catalogs { source, target };
+    for (place, table) in &source.tables {
+        if selection == &Selection::All && table.kind == Kind::View {
+            continue;
+        }
+        if !wanted.contains(&table.name) {
+            continue;
+        }
+        match examine(catalogs, place, table, &mut survey) {
+            Ok(table) => survey.contract.tables.push(table),
+            Err(Unfit::LeftOut(reason)) if selection == &Selection::All => {
+                survey.left_out.push(LeftOut {
+                    table: table.name.clone(),
+                    reason,
+                });
+            }
+            Err(Unfit::LeftOut(reason) | Unfit::Mismatch(reason)) => {
+                survey
+                    .refusals
+                    .push(format!("table {}: {reason}", table.name));
+            }
+        }
+    }
+    survey.contract.tables.sort_by(|a, b| a.name.cmp(&b.name));
+    if survey.contract.tables.is_empty() && survey.refusals.is_empty() {
+        survey.refusals.push(
+            "the source has no table that can be carried; give a table a primary key".to_owned(),
+        );
+    }
+    survey
+}
+
+/// The canonical names of the tables asked for.
+fn wanted(source: &Catalog, selection: &Selection, refusals: &mut Vec<String>) -> BTreeSet<String> {
+    let all = source.tables.iter();
+    let names = match selection {
+        Selection::All => return all.map(|(_, table)| table.name.clone()).collect(),
+        Selection::Named(names) => names,
+    };
+    let mut wanted = BTreeSet::new();
+    for name in names {
+        let found = all.clone().find(|((schema, relation), table)| {
+            table.name == *name
+                || format!("{schema}.{relation}") == *name
+                || (schema == "public" && relation == name)
+        });
+        match found {
+            Some((_, table)) => {
+                wanted.insert(table.name.clone());
+            }
+            None => refusals.push(format!(
+                "table {name}: the source has none of that name, or it is a partition; name the \
+                 table, or the partitioned table above it, as schema.table"
+            )),
+        }
+    }
+    wanted
+}
+
+/// Why a table is not in the contract.
+enum Unfit {
+    /// It cannot be carried at all.
+    LeftOut(String),
+    /// It could be, and the target does not match.
+    Mismatch(String),
+}
+
+fn examine(
+    catalogs: Catalogs<'_>,
+    place: &(String, String),
+    table: &CatalogTable,
+    survey: &mut Survey,
+) -> Result<Table, Unfit> {
+    can_be_carried(table).map_err(Unfit::LeftOut)?;
+    let key = table.key().ok_or_else(|| {
+        Unfit::LeftOut(
+            "it has no key; ALTER TABLE … ADD PRIMARY KEY, or REPLICA IDENTITY USING INDEX with a \
+             unique index"
+                .to_owned(),
+        )
+    })?;
+    let there = catalogs.target.tables.get(place).ok_or_else(|| {
+        Unfit::Mismatch(
+            "the target has no such table; create it there with the source's definition".to_owned(),
+        )
+    })?;
+    fits(table, there).map_err(Unfit::Mismatch)?;
+    let carried: Vec<_> = table
+        .columns
+        .iter()
+        .filter(|column| !column.is_generated)
+        .collect();
+    let mut columns = Vec::with_capacity(carried.len());
+    for column in &carried {
+        columns.push(carry(catalogs, column, there, &key.columns)?);
+    }
+    extra_columns(table, there).map_err(Unfit::Mismatch)?;
+    let places = key.columns.iter().map(|name| {
+        let place = carried.iter().position(|column| column.name == *name);
+        place.ok_or_else(|| Unfit::LeftOut(format!("its key column {name} is generated")))
+    });
+    let table = Table {
+        name: table.name.clone(),
+        schema: place.0.clone(),
+        relation: place.1.clone(),
+        columns,
+        key: places.collect::<Result<_, _>>()?,
+    };
+    note(&carried, there, &table, survey);
+    Ok(table)
+}
+
+fn can_be_carried(table: &CatalogTable) -> Result<(), String> {
+    match table.kind {
+        Kind::Ordinary | Kind::Partitioned => {}
+        Kind::Foreign => return Err("it is a foreign table: its rows are elsewhere".to_owned()),
+        Kind::View => return Err("it is a view: its rows are in other tables".to_owned()),
+    }
+    if !table.is_logged {
+        return Err("it is unlogged: the log knows nothing of its rows".to_owned());
+    }
+    if table.inherits {
+        return Err("it takes part in plain inheritance".to_owned());
+    }
+    match &table.leaf_problem {
+        Some(problem) => Err(format!("its partition {problem}")),
+        None => Ok(()),
+    }
+}
+
+fn fits(here: &CatalogTable, there: &CatalogTable) -> Result<(), String> {
+    if !matches!(there.kind, Kind::Ordinary | Kind::Partitioned) || there.inherits {
+        return Err("the target's is no ordinary or partitioned table".to_owned());
+    }
+    if !there.is_logged {
+        return Err(
+            "the target's is unlogged: a crash would empty it; SET LOGGED there".to_owned(),
+        );
+    }
+    let Some(key) = here.key() else { return Ok(()) };
+    let wanted: BTreeSet<_> = key.columns.iter().collect();
+    let mut indexes = there.indexes.iter();
+    if !indexes.any(|index| index.columns.iter().collect::<BTreeSet<_>>() == wanted) {
+        return Err(format!(
+            "the target has no unique index over exactly its key ({}); create it there",
+            key.columns.join(", ")
+        ));
+    }
+    if !there.is_writable {
+        return Err(format!(
+            "the role may not write it at the target; GRANT SELECT, INSERT, UPDATE, DELETE ON {} \
+             to it there",
+            here.name
+        ));
+    }
+    Ok(())
+}
+
+fn carry(
+    catalogs: Catalogs<'_>,
+    column: &CatalogColumn,
+    there: &CatalogTable,
+    key: &[String],
+) -> Result<Column, Unfit> {
+    let name = &column.name;
+    let theirs = there.column(name).ok_or_else(|| {
+        Unfit::Mismatch(format!("the target's has no column {name}; add it there"))
+    })?;
+    if theirs.type_name != column.type_name {
+        return Err(Unfit::Mismatch(format!(
+            "column {name} is {} at the source and {} at the target; make them equal",
+            column.type_name, theirs.type_name
+        )));
+    }
+    if theirs.is_generated {
+        return Err(Unfit::Mismatch(format!(
+            "column {name} is generated at the target and not at the source; make them equal"
+        )));
+    }
+    if theirs.is_identity_always && !key.contains(name) {
+        return Err(Unfit::Mismatch(format!(
+            "column {name} is GENERATED ALWAYS AS IDENTITY at the target, which refuses updates; \
+             there: ALTER TABLE … ALTER COLUMN {name} SET GENERATED BY DEFAULT"
+        )));
+    }
+    let form = catalogs
+        .form(column.type_oid, theirs.type_oid)
+        .map_err(|reason| Unfit::LeftOut(format!("column {name}: {reason}")))?;
+    Ok(Column {
+        name: name.clone(),
+        type_name: column.type_name.clone(),
+        type_oid: column.type_oid,
+        form,
+        key_form: catalogs.key_form(column),
+    })
+}
+
+fn extra_columns(here: &CatalogTable, there: &CatalogTable) -> Result<(), String> {
+    let mut columns = there.columns.iter();
+    let extra = columns.find(|theirs| match here.column(&theirs.name) {
+        Some(column) => column.is_generated && !theirs.is_generated,
+        None => true,
+    });
+    match extra {
+        None => Ok(()),
+        Some(column) => Err(format!(
+            "the target's has a column {} that the source does not fill; drop it there",
+            column.name
+        )),
+    }
+}
+
+/// What is worth a warning in a table that is carried.
+fn note(carried: &[&CatalogColumn], there: &CatalogTable, table: &Table, survey: &mut Survey) {
+    let name = &table.name;
+    for column in carried {
+        let theirs = there.column(&column.name);
+        if !column.not_null && theirs.is_some_and(|theirs| theirs.not_null) {
+            survey.warnings.push(format!(
+                "table {name}: column {} may be null at the source and not at the target",
+                column.name
+            ));
+        }
+    }
+    match table.unmirrorable() {
+        Some("key_equality") => survey.warnings.push(format!(
+            "table {name}: its key's equality is not equality of bytes; its writes come through \
+             the log only"
+        )),
+        Some(_) => survey.warnings.push(format!(
+            "table {name}: a column's type has no binary format; its writes come through the log \
+             only"
+        )),
+        None => {}
+    }
+    if there.key().is_some() && there.is_owned && there.leaf_problem.is_none() {
+        survey.target_publishable.push(name.clone());
+    } else {
+        survey.warnings.push(format!(
+            "table {name}: writes of others at the target are not found: there it is not owned by \
+             the role or has no replica identity"
+        ));
+    }
+}

@@ -1,0 +1,214 @@
+//! What an earlier setup has left. Does not change it.
+
+use protocol::contract::{Contract, Table};
+use tokio_postgres::Client;
+
+use crate::contract::{Phase, load_from_source};
+use crate::error::ControlError;
+use crate::names::Names;
+use crate::schema::{self, Found, VERSION};
+use crate::side::Side;
+
+/// What is there.
+#[derive(Debug)]
+pub(super) struct Prior {
+    source: Found,
+    target: Found,
+    publication: bool,
+    slot: bool,
+    phase: Option<Phase>,
+    names: Names,
+}
+
+/// What setup may make of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// Nothing is there, or something stands against it.
+    Nothing,
+    /// Everything is there, under the same contract.
+    Complete,
+}
+
+/// Looks at both sides.
+pub(super) async fn find(
+    source: &Client,
+    target: &Client,
+    names: &Names,
+) -> Result<Prior, ControlError> {
+    let found = schema::find(source, Side::Source).await?;
+    let sql = "SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = $1), \
+                      EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $2)";
+    let row = source
+        .query_one(sql, &[&names.publication, &names.slot])
+        .await
+        .map_err(|error| ControlError::query(Side::Source, "look for the slot", &error))?;
+    let phase = match found {
+        Found::Ours => Some(load_from_source(source).await?),
+        Found::Absent | Found::Version(_) | Found::Foreign => None,
+    };
+    Ok(Prior {
+        source: found,
+        target: schema::find(target, Side::Target).await?,
+        publication: row.get(0),
+        slot: row.get(1),
+        phase,
+        names: names.clone(),
+    })
+}
+
+impl Prior {
+    /// Compares what is there with what is wanted.
+    pub(super) fn judge(
+        &self,
+        wanted: &Contract,
+        refusals: &mut Vec<String>,
+    ) -> Result<State, ControlError> {
+        for (side, found) in [(Side::Source, &self.source), (Side::Target, &self.target)] {
+            let found = match found {
+                Found::Absent | Found::Ours => continue,
+                Found::Version(version) => format!("version {version}"),
+                Found::Foreign => "no known version".to_owned(),
+            };
+            return Err(ControlError::Version {
+                side,
+                found,
+                expected: VERSION,
+            });
+        }
+        let Names {
+            publication, slot, ..
+        } = &self.names;
+        let parts = [
+            (
+                self.source == Found::Ours,
+                "the source's segue schema".to_owned(),
+            ),
+            (self.publication, format!("the publication {publication}")),
+            (self.slot, format!("the slot {slot}")),
+            (
+                self.target == Found::Ours,
+                "the target's segue schema".to_owned(),
+            ),
+        ];
+        let (there, missing): (Vec<_>, Vec<_>) = parts.iter().partition(|(there, _)| *there);
+        let list = |parts: Vec<&(bool, String)>| {
+            let parts: Vec<_> = parts.into_iter().map(|(_, part)| part.as_str()).collect();
+            parts.join(", ")
+        };
+        if there.is_empty() {
+            return Ok(State::Nothing);
+        }
+        if !missing.is_empty() {
+            refusals.push(format!(
+                "a setup is there in part: {} without {}; run segue setup --remove, then again",
+                list(there),
+                list(missing)
+            ));
+            return Ok(State::Complete);
+        }
+        if let Some(phase) = &self.phase {
+            let changes = differences(&phase.contract, wanted);
+            if !changes.is_empty() {
+                refusals.push(format!(
+                    "it is set up with another contract: {}; undo the change, or run segue setup \
+                     --remove and set up again",
+                    changes.join(", ")
+                ));
+            }
+        }
+        Ok(State::Complete)
+    }
+}
+
+/// What has changed from one contract to the other, a clause each.
+fn differences(old: &Contract, new: &Contract) -> Vec<String> {
+    let mut changes = Vec::new();
+    for table in &new.tables {
+        match old.find_name(&table.name) {
+            None => changes.push(format!("table {} is new", table.name)),
+            Some((_, before)) => table_differences(before, table, &mut changes),
+        }
+    }
+    for table in &old.tables {
+        if new.find_name(&table.name).is_none() {
+            changes.push(format!("table {} is no longer carried", table.name));
+        }
+    }
+    changes
+}
+
+fn table_differences(old: &Table, new: &Table, changes: &mut Vec<String>) {
+    if old == new {
+        return;
+    }
+    let before = changes.len();
+    let find = |table: &Table, name: &str| {
+        let mut columns = table.columns.iter();
+        columns.find(|column| column.name == name).cloned()
+    };
+    for column in &new.columns {
+        match find(old, &column.name) {
+            None => changes.push(format!("column {}.{} is new", new.name, column.name)),
+            Some(before) if before != *column => changes.push(format!(
+                "column {}.{} was {} and is {}",
+                new.name, column.name, before.type_name, column.type_name
+            )),
+            Some(_) => {}
+        }
+    }
+    for column in &old.columns {
+        if find(new, &column.name).is_none() {
+            changes.push(format!("column {}.{} is gone", new.name, column.name));
+        }
+    }
+    if changes.len() == before {
+        changes.push(format!(
+            "the key or the order of columns of {} changed",
+            new.name
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::contract::{Column, Form, KeyForm};
+
+    use super::*;
+
+    fn contract(tables: &[(&str, &[&str])]) -> Contract {
+        let column = |name: &&str| Column {
+            name: (*name).to_owned(),
+            type_name: "integer".into(),
+            type_oid: 23,
+            form: Form::Plain,
+            key_form: KeyForm::Bytes,
+        };
+        let tables = tables.iter().map(|(name, columns)| Table {
+            name: (*name).to_owned(),
+            schema: "s".into(),
+            relation: (*name).to_owned(),
+            columns: columns.iter().map(column).collect(),
+            key: vec![0],
+        });
+        Contract {
+            version: 1,
+            tables: tables.collect(),
+        }
+    }
+
+    #[test]
+    fn every_change_is_named() {
+        let old = contract(&[("a", &["x", "y"]), ("b", &["x"])]);
+        let new = contract(&[("a", &["x", "z"]), ("c", &["x"])]);
+        assert_eq!(
+            differences(&old, &new),
+            [
+                "column a.z is new",
+                "column a.y is gone",
+                "table c is new",
+                "table b is no longer carried"
+            ]
+        );
+        assert!(differences(&old, &old).is_empty());
+    }
+}

@@ -1,0 +1,141 @@
+//! The statements of setup, as text: what `--print` shows is what is run.
+
+use protocol::contract::{Contract, Table, quote_identifier};
+
+use super::Step;
+use super::server::ServerFacts;
+use crate::contract::PhaseName;
+use crate::error::ControlError;
+use crate::names::Names;
+use crate::schema;
+use crate::side::Side;
+
+/// Stands for the slot's consistent point, which is known only once the slot is there.
+pub(super) const START_LSN: &str = "{start_lsn}";
+/// Stands for the same as a revision of the first epoch.
+pub(super) const START_REVISION: &str = "{start_revision}";
+
+/// The steps, in order.
+///
+/// The publication comes before its slot: a slot that decodes changes from before it fails. A slot
+/// cannot be made in a transaction that has written.
+pub(super) fn steps(
+    names: &Names,
+    contract: &Contract,
+    publishable: &[String],
+    source: &ServerFacts,
+) -> Result<Vec<Step>, ControlError> {
+    let phase = phase(contract, source)?;
+    let all: Vec<_> = contract.tables.iter().collect();
+    let (publication, slot) = (&names.publication, &names.slot);
+    let mut steps = vec![
+        Step {
+            side: Side::Source,
+            what: "schema and publication",
+            sql: [
+                schema::source_sql(),
+                phase.clone(),
+                create_publication(publication, &all),
+            ]
+            .join("\n"),
+        },
+        Step {
+            side: Side::Source,
+            what: "slot",
+            sql: create_slot(slot),
+        },
+    ];
+    let published: Vec<_> = all
+        .into_iter()
+        .filter(|table| publishable.contains(&table.name))
+        .collect();
+    let mut target = vec![schema::target_sql(), phase, start(names, source)];
+    if !published.is_empty() {
+        target.push(create_publication(&names.target_publication, &published));
+    }
+    steps.push(Step {
+        side: Side::Target,
+        what: "schema and publication",
+        sql: target.join("\n"),
+    });
+    if !published.is_empty() {
+        steps.push(Step {
+            side: Side::Target,
+            what: "slot",
+            sql: create_slot(&names.target_slot),
+        });
+    }
+    Ok(steps)
+}
+
+/// What the roles need, for who has to grant it.
+pub(super) fn privileges(source: &str, target: &str) -> Vec<String> {
+    [
+        format!("source: ALTER ROLE {source} REPLICATION"),
+        format!("source: GRANT CREATE ON DATABASE … TO {source}"),
+        format!("source: {source} owns the tables, or is a member of their owners"),
+        format!("target: ALTER ROLE {target} REPLICATION, to find the writes of others there"),
+        format!("target: GRANT CREATE ON DATABASE … TO {target}"),
+        format!("target: GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE on the tables to {target}"),
+        format!(
+            "target: superuser, or GRANT SET ON PARAMETER session_replication_role TO {target}"
+        ),
+        format!(
+            "target: GRANT EXECUTE ON FUNCTION pg_replication_origin_create(text), \
+             pg_replication_origin_session_setup(text) TO {target}"
+        ),
+    ]
+    .into()
+}
+
+fn phase(contract: &Contract, source: &ServerFacts) -> Result<String, ControlError> {
+    let json = serde_json::to_string(contract).map_err(|error| ControlError::Stored {
+        side: Side::Source,
+        what: "a contract",
+        reason: error.to_string(),
+    })?;
+    Ok(format!(
+        "INSERT INTO segue.phase (epoch, phase, contract, contract_hash, system_identifier)\n\
+         VALUES (1, '{}', {}, '{}', '{}');",
+        PhaseName::DualWrite,
+        quote_literal(&json),
+        contract.hash(),
+        source.system_identifier,
+    ))
+}
+
+/// Progress from the slot's consistent point on, and the gate armed above it.
+fn start(names: &Names, source: &ServerFacts) -> String {
+    format!(
+        "INSERT INTO segue.progress (stream, epoch, commit_lsn, system_identifier, timeline)\n\
+         VALUES ('{}', 1, '{START_LSN}', '{}', {});\n\
+         INSERT INTO segue.mirror_gate (epoch, floor) VALUES (1, {START_REVISION});",
+        names.stream, source.system_identifier, source.timeline,
+    )
+}
+
+fn create_publication(name: &str, tables: &[&Table]) -> String {
+    let tables: Vec<_> = tables
+        .iter()
+        .map(|table| {
+            let schema = quote_identifier(&table.schema);
+            format!("ONLY {schema}.{}", quote_identifier(&table.relation))
+        })
+        .collect();
+    format!(
+        "CREATE PUBLICATION {} FOR TABLE {}\n    WITH (publish_via_partition_root = false);",
+        quote_identifier(name),
+        tables.join(", ")
+    )
+}
+
+fn create_slot(name: &str) -> String {
+    format!(
+        "SELECT lsn::text FROM pg_catalog.pg_create_logical_replication_slot('{name}', 'pgoutput');"
+    )
+}
+
+fn quote_literal(text: &str) -> String {
+    let doubled = text.replace('\'', "''").replace('\\', "\\\\");
+    format!("E'{doubled}'")
+}
