@@ -16,6 +16,8 @@ mod fidelity;
 #[cfg(test)]
 mod ground;
 #[cfg(test)]
+mod hard_rows;
+#[cfg(test)]
 mod mirror;
 #[cfg(test)]
 mod servers;
