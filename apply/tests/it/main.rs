@@ -1,0 +1,10 @@
+//! The writers against real PostgreSQL servers.
+//!
+//! Does not run the binary: that is tested in the workspace's own `tests/it`.
+
+#[cfg(test)]
+mod early;
+#[cfg(test)]
+mod ground;
+#[cfg(test)]
+mod sessions;
