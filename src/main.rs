@@ -2,6 +2,7 @@
 //!
 //! Holds no decision of its own: those are in `proxy`, `reconciler`, `control` and `protocol`.
 
+mod api;
 mod cli;
 mod config;
 mod exit;

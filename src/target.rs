@@ -1,29 +1,46 @@
-//! The target, for those who only look: one session, opened when it is needed and again when lost.
+//! The target, for those who only look: through a session that is opened when it is needed and again
+//! when lost, or through the endpoint of somebody who can reach it.
 
 use std::time::Duration;
 
 use control::report::{DivergenceDetail, Report, Since};
 use control::status::StatusFacts;
 use control::{ControlError, Dsn, Side};
+use serde::de::DeserializeOwned;
 use tokio_postgres::Client;
 
+use crate::api::Api;
 use crate::config::duration;
 use crate::exit::Failure;
 
 /// A target that says nothing for this long is as good as gone: who asks wants to know that too.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// `invalid_datetime_format` and `datetime_field_overflow`.
+const BAD_TIMES: [&str; 2] = ["22007", "22008"];
+
 /// Where the facts are.
 #[derive(Debug)]
-pub(crate) struct Target {
-    dsn: Dsn,
-    client: Option<Client>,
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a process has one, which does not move"
+)]
+pub(crate) enum Target {
+    /// In the target's `segue` schema.
+    Database {
+        /// Which.
+        dsn: Dsn,
+        /// The session, while there is one.
+        client: Option<Client>,
+    },
+    /// Behind the endpoint of somebody who can reach it.
+    Api(Api),
 }
 
 impl Target {
     /// The target at `dsn`; does not connect yet.
     pub(crate) fn new(dsn: &Dsn) -> Self {
-        Self {
+        Self::Database {
             dsn: dsn.clone(),
             client: None,
         }
@@ -31,68 +48,127 @@ impl Target {
 
     /// The state of the migration.
     pub(crate) async fn status(&mut self) -> Result<StatusFacts, Failure> {
-        self.ask(async |client| control::status::read(client).await)
-            .await
+        match self {
+            Self::Database { dsn, client } => {
+                ask(dsn, client, async |client| {
+                    control::status::read(client).await
+                })
+                .await
+            }
+            Self::Api(api) => fetch(api, "/status").await?.ok_or_else(|| no_target(api)),
+        }
     }
 
     /// The divergence report.
-    pub(crate) async fn report(&mut self, since: &Since) -> Result<Report, Failure> {
-        self.ask(async |client| control::report::read(client, since).await)
-            .await
+    pub(crate) async fn report(&mut self, since: Option<&str>) -> Result<Report, Failure> {
+        match self {
+            Self::Database { dsn, client } => {
+                let since = self::since(since);
+                ask(dsn, client, async |client| {
+                    control::report::read(client, &since).await
+                })
+                .await
+            }
+            Self::Api(api) => {
+                let path = match since {
+                    Some(since) => format!("/report?since={}", url_part(since)?),
+                    None => "/report".to_owned(),
+                };
+                fetch(api, &path).await?.ok_or_else(|| no_target(api))
+            }
+        }
     }
 
-    /// One divergence.
+    /// One divergence; none if there is no such number.
     pub(crate) async fn divergence(
         &mut self,
         id: i64,
     ) -> Result<Option<DivergenceDetail>, Failure> {
-        self.ask(async |client| control::report::show(client, id).await)
-            .await
-    }
-
-    /// The session is kept only if the question was answered, so that the next one begins afresh
-    /// after any trouble.
-    async fn ask<T>(
-        &mut self,
-        question: impl AsyncFnOnce(&mut Client) -> Result<T, ControlError>,
-    ) -> Result<T, Failure> {
-        let answer = tokio::time::timeout(ANSWER_TIMEOUT, async {
-            let kept = self.client.take().filter(|client| !client.is_closed());
-            let mut client = match kept {
-                Some(client) => client,
-                None => control::connect(&self.dsn, Side::Target, "segue status").await?,
-            };
-            let answer = question(&mut client).await?;
-            self.client = Some(client);
-            Ok(answer)
-        });
-        match answer.await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(failure(&error)),
-            Err(_) => Err(Failure::failed(format!(
-                "the target at {} does not answer; look at the server and the network between",
-                self.dsn.server()
-            ))),
+        match self {
+            Self::Database { dsn, client } => {
+                ask(dsn, client, async |client| {
+                    control::report::show(client, id).await
+                })
+                .await
+            }
+            Self::Api(api) => fetch(api, &format!("/report/{id}")).await,
         }
     }
 }
 
-/// The only values that a person gives to these questions are times.
-fn failure(error: &ControlError) -> Failure {
-    match error {
-        ControlError::Query {
-            sqlstate: Some(sqlstate),
-            message,
-            ..
-        } if sqlstate == "22007" || sqlstate == "22008" => Failure::usage(format!(
-            "the time cannot be read: {message}; write 2026-11-23T15:00:00Z, or an age such as 2h"
-        )),
-        other => Failure::with_code(other, other.exit_code()),
+/// The session is kept only if the question was answered, so that the next one begins afresh after
+/// any trouble.
+async fn ask<T>(
+    dsn: &Dsn,
+    session: &mut Option<Client>,
+    question: impl AsyncFnOnce(&mut Client) -> Result<T, ControlError>,
+) -> Result<T, Failure> {
+    let answer = tokio::time::timeout(ANSWER_TIMEOUT, async {
+        let kept = session.take().filter(|client| !client.is_closed());
+        let mut client = match kept {
+            Some(client) => client,
+            None => control::connect(dsn, Side::Target, "segue status").await?,
+        };
+        let answer = question(&mut client).await?;
+        *session = Some(client);
+        Ok(answer)
+    });
+    match answer.await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(failure(&error)),
+        Err(_) => Err(no_answer(&format!("the target at {}", dsn.server()))),
     }
 }
 
+async fn fetch<T: DeserializeOwned>(api: &Api, path: &str) -> Result<Option<T>, Failure> {
+    match tokio::time::timeout(ANSWER_TIMEOUT, api.facts(path)).await {
+        Ok(facts) => facts,
+        Err(_) => Err(no_answer(&format!("the endpoint at {}", api.host()))),
+    }
+}
+
+fn no_answer(who: &str) -> Failure {
+    Failure::failed(format!(
+        "{who} does not answer; look at the server and the network between"
+    ))
+}
+
+fn no_target(api: &Api) -> Failure {
+    Failure::failed(format!(
+        "the endpoint at {} belongs to a proxy without a target",
+        api.host()
+    ))
+}
+
+/// A time or an age has no letter that a URL would take for its own; other texts are no times.
+fn url_part(since: &str) -> Result<&str, Failure> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-:._".contains(&byte);
+    if since.bytes().all(plain) {
+        return Ok(since);
+    }
+    Err(Failure::usage(format!(
+        "the time cannot be read: {since:?}; write 2026-11-23T15:00:00Z, or an age such as 2h"
+    )))
+}
+
+/// The only values that a person gives to these questions are times.
+fn failure(error: &ControlError) -> Failure {
+    if let ControlError::Query {
+        sqlstate: Some(sqlstate),
+        message,
+        ..
+    } = error
+        && BAD_TIMES.contains(&sqlstate.as_str())
+    {
+        return Failure::usage(format!(
+            "the time cannot be read: {message}; write 2026-11-23T15:00:00Z, or an age such as 2h"
+        ));
+    }
+    Failure::with_code(error, error.exit_code())
+}
+
 /// From when on a report is wanted: an age, else a time. PostgreSQL says whether it is one.
-pub(crate) fn since(text: Option<&str>) -> Since {
+fn since(text: Option<&str>) -> Since {
     match text {
         None => Since::Beginning,
         Some(text) => match duration(text) {

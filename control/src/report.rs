@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio_postgres::{Client, Row, Transaction};
 
 use crate::error::ControlError;
@@ -34,7 +34,7 @@ pub enum Since {
 pub type Columns = serde_json::Map<String, serde_json::Value>;
 
 /// The divergence report. The field names are the JSON names.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Report {
     /// From when on; none from the beginning. RFC 3339.
     pub since: Option<String>,
@@ -48,13 +48,14 @@ pub struct Report {
     pub events: Vec<Event>,
     /// The state of the migration at the same moment.
     pub status: StatusFacts,
-    /// The course of lag and staleness, for the plots.
-    #[serde(skip)]
+    /// The course of lag and staleness, for the plots. Left out where the report is printed: it is
+    /// for machines that draw.
+    #[serde(skip_serializing, default)]
     pub samples: Vec<Sample>,
 }
 
 /// Divergences, counted.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Summary {
     /// Found and not yet repaired.
     pub open: i64,
@@ -67,7 +68,7 @@ pub struct Summary {
 }
 
 /// One place where the target was not what the source's log says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Divergence {
     /// Its number in `segue.divergence`.
     pub id: i64,
@@ -96,7 +97,7 @@ pub struct Divergence {
 }
 
 /// One divergence with what the journal kept of its repair.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DivergenceDetail {
     /// The divergence itself.
     #[serde(flatten)]
@@ -106,7 +107,7 @@ pub struct DivergenceDetail {
 }
 
 /// A write that repaired something.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JournalEntry {
     /// RFC 3339.
     pub at: String,
@@ -117,13 +118,10 @@ pub struct JournalEntry {
 }
 
 /// Something that happened to the machinery itself.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// RFC 3339.
     pub at: String,
-    /// Seconds since 1970, for the plots.
-    #[serde(skip)]
-    pub at_seconds: f64,
     /// A stable word.
     pub kind: String,
     /// What happened, for people.
@@ -131,7 +129,7 @@ pub struct Event {
 }
 
 /// Lag and staleness over a short stretch of time: the worst of it.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Sample {
     /// RFC 3339.
     pub at: String,
@@ -301,7 +299,7 @@ fn columns(text: Option<&str>) -> Result<Option<Columns>, serde_json::Error> {
 
 async fn read_events(snapshot: &Transaction<'_>, from: &str) -> Result<Vec<Event>, ControlError> {
     let sql = format!(
-        "SELECT {} AS at, extract(epoch FROM at)::float8 AS at_seconds, kind, text FROM segue.event
+        "SELECT {} AS at, kind, text FROM segue.event
          WHERE segue.event.at >= $1::text::timestamptz
          ORDER BY id DESC LIMIT {EVENTS_MAX}",
         status::utc("at")
@@ -312,7 +310,6 @@ async fn read_events(snapshot: &Transaction<'_>, from: &str) -> Result<Vec<Event
         .map_err(cannot("read the events"))?;
     let event = |row: &Row| Event {
         at: row.get("at"),
-        at_seconds: row.get("at_seconds"),
         kind: row.get("kind"),
         text: row.get("text"),
     };

@@ -31,7 +31,7 @@ pub(crate) fn unreadable(what: &'static str) -> impl FnOnce(serde_json::Error) -
 }
 
 /// One reading of the migration's state. The field names are the JSON names.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct StatusFacts {
     /// When the target was read, RFC 3339.
     pub at: String,
@@ -70,7 +70,7 @@ pub struct StatusFacts {
 }
 
 /// Rows from the log, by verdict.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Rows {
     /// The mirror had brought them, and they were equal.
     pub verified: u64,
@@ -87,7 +87,7 @@ pub struct Rows {
 }
 
 /// The mirror's own account.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Mirror {
     /// Whether early writes are admitted at the target.
     pub gate: Gate,
@@ -108,7 +108,7 @@ pub struct Mirror {
 }
 
 /// The mirror gate at the target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Gate {
     /// Early writes are admitted.
@@ -119,7 +119,7 @@ pub enum Gate {
 }
 
 /// Whether a reconciler is there.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Reconciler {
     /// When it last reported, RFC 3339; none if one never did.
     pub reported_at: Option<String>,

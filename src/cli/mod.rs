@@ -3,6 +3,7 @@
 //! Flags stay texts here; `config` judges them together with the file and the environment.
 
 mod config;
+mod facts;
 mod proxy;
 mod report;
 mod servers;
@@ -72,7 +73,7 @@ enum Command {
 }
 
 /// What a command starts from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Context {
     config: Option<PathBuf>,
     environment: Environment,

@@ -2,14 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Subcommand};
-use control::report::Since;
-
+use super::facts::From;
 use super::{Context, block_on};
-use crate::config::Needs;
 use crate::exit::{Exit, Failure};
-use crate::target::{Target, since};
+use crate::target::Target;
 use crate::{output, render};
+use clap::{Args, Subcommand};
 
 #[derive(Debug, Args)]
 #[command(
@@ -20,6 +18,7 @@ Examples:
   segue report --since 2h --html report.html
   segue report --json | jq .summary
   segue report show 17
+  segue report --api http://127.0.0.1:9188
 
 Ends with 3 while divergences are open. Reads the target only, and works while every other part is
 down."
@@ -27,6 +26,8 @@ down."
 pub(super) struct Arguments {
     #[command(flatten)]
     list: List,
+    #[command(flatten)]
+    from: From,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -59,21 +60,19 @@ enum Command {
 
 impl Arguments {
     pub(super) fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let since = since(self.list.since.as_deref());
-        let settings = context.settings_aloud(Needs::Target)?;
-        let mut target = Target::new(settings.target()?);
+        let mut target = self.from.target(context)?;
         block_on(async {
             match self.command {
                 Some(Command::Show { id, json }) => show(&mut target, id, json).await,
-                None => self.list.print(&mut target, &since).await,
+                None => self.list.print(&mut target).await,
             }
         })
     }
 }
 
 impl List {
-    async fn print(&self, target: &mut Target, since: &Since) -> Result<Exit, Failure> {
-        let report = target.report(since).await?;
+    async fn print(&self, target: &mut Target) -> Result<Exit, Failure> {
+        let report = target.report(self.since.as_deref()).await?;
         match &self.html {
             Some(path) => {
                 write(path, &render::page::html(&report))?;

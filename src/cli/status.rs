@@ -5,8 +5,8 @@ use std::time::Duration;
 use clap::Args;
 use control::status::StatusFacts;
 
+use super::facts::From;
 use super::{Context, block_on};
-use crate::config::Needs;
 use crate::exit::{Exit, Failure};
 use crate::target::Target;
 use crate::{output, render};
@@ -36,12 +36,13 @@ pub(super) struct Arguments {
     /// Seconds without a report after which the reconciler counts as silent
     #[arg(long, value_name = "SECONDS", default_value_t = render::SILENCE_SECONDS)]
     silence: u32,
+    #[command(flatten)]
+    from: From,
 }
 
 impl Arguments {
     pub(super) fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let settings = context.settings_aloud(Needs::Target)?;
-        let mut target = Target::new(settings.target()?);
+        let mut target = self.from.target(context)?;
         block_on(async {
             if self.watch {
                 return self.watch(&mut target).await;

@@ -15,8 +15,8 @@ impl File {
         Self(path)
     }
 
-    fn path(&self) -> Option<PathBuf> {
-        Some(self.0.clone())
+    fn path(&self) -> PathBuf {
+        self.0.clone()
     }
 }
 
@@ -52,7 +52,7 @@ fn the_last_layer_wins() {
         ("SEGUE_WORKERS", "2"),
     ]);
     let flags = [(Setting::Workers, "1".to_owned())];
-    let settings = Settings::read(file.path(), &environment, &flags, Needs::Source).unwrap();
+    let settings = Settings::read(Some(file.path()), &environment, &flags, Needs::Source).unwrap();
     assert_eq!(settings.workers.get(), 1);
     assert_eq!(settings.listen, ["127.0.0.1:2".parse().unwrap()]);
     assert_eq!(settings.mirror, MirrorMode::Dry);
@@ -108,7 +108,7 @@ fn all_problems_are_reported_at_once_with_their_places() {
         (Setting::LogLevel, "inof".to_owned()),
         (Setting::LogFormat, "xml".to_owned()),
     ];
-    let failure = Settings::read(file.path(), &environment, &flags, Needs::Both).unwrap_err();
+    let failure = Settings::read(Some(file.path()), &environment, &flags, Needs::Both).unwrap_err();
     for part in [
         "has 9 problems",
         "no source is given",
@@ -144,8 +144,13 @@ fn a_broken_file_is_not_quoted() {
         "broken",
         "workers = 1\nsource = 'postgres://al:s3cret@old/shop\n",
     );
-    let failure =
-        Settings::read(file.path(), &Environment::default(), &[], Needs::Nothing).unwrap_err();
+    let failure = Settings::read(
+        Some(file.path()),
+        &Environment::default(),
+        &[],
+        Needs::Target,
+    )
+    .unwrap_err();
     assert!(failure.message.contains("line 2"), "{failure:?}");
     assert!(!failure.message.contains("s3cret"), "{failure:?}");
 }

@@ -249,7 +249,7 @@ fn times(samples: &[Sample], events: &[Event]) -> Times {
         marks: events
             .iter()
             .map(|event| Mark {
-                at_seconds: event.at_seconds,
+                at: event.at.clone(),
                 title: format!("{} {}: {}", event.at, event.kind, event.text),
             })
             .collect(),
@@ -473,7 +473,6 @@ mod tests {
             },
             events: vec![Event {
                 at: "2026-11-23T15:00:01.000Z".into(),
-                at_seconds: 1.0,
                 kind: "target_lost".into(),
                 text: "<img src=x>".into(),
             }],

@@ -43,8 +43,8 @@ pub(super) struct Series {
 /// When something happened, drawn as a vertical line.
 #[derive(Debug)]
 pub(super) struct Mark {
-    /// Seconds since 1970.
-    pub(super) at_seconds: f64,
+    /// RFC 3339, as the time axis has it.
+    pub(super) at: String,
     /// What.
     pub(super) title: String,
 }
@@ -72,6 +72,14 @@ impl Times {
 
     fn x(&self, at_seconds: f64) -> f64 {
         LEFT + (at_seconds - self.start()) / self.span() * (WIDTH - LEFT - RIGHT)
+    }
+
+    /// Where a time is that may lie between two of the axis: texts of one form sort as times do.
+    fn x_of(&self, at: &str) -> Option<f64> {
+        let place = self.texts.partition_point(|text| text.as_str() < at);
+        let before = self.texts.first().is_none_or(|first| at < first.as_str());
+        let seconds = self.seconds.get(place).filter(|_| !before)?;
+        Some(self.x(*seconds))
     }
 
     /// The part of an RFC 3339 text that tells times of this span apart.
@@ -216,17 +224,17 @@ impl Plot<'_> {
 
     fn marks(&self, html: &mut String) {
         for mark in &self.times.marks {
-            let x = self.times.x(mark.at_seconds);
-            if (LEFT..=WIDTH - RIGHT).contains(&x) {
-                push(
-                    html,
-                    format_args!(
-                        "<path class=\"mark\" d=\"M{x:.1} {TOP}V{:.1}\"><title>{}</title></path>",
-                        HEIGHT - BOTTOM,
-                        escape(&mark.title)
-                    ),
-                );
-            }
+            let Some(x) = self.times.x_of(&mark.at) else {
+                continue;
+            };
+            push(
+                html,
+                format_args!(
+                    "<path class=\"mark\" d=\"M{x:.1} {TOP}V{:.1}\"><title>{}</title></path>",
+                    HEIGHT - BOTTOM,
+                    escape(&mark.title)
+                ),
+            );
         }
     }
 
@@ -354,19 +362,23 @@ mod tests {
 
     #[test]
     fn steps_are_round() {
-        assert_eq!(round_step(0.3), 0.5);
-        assert_eq!(round_step(12.0), 20.0);
-        assert_eq!(round_step(60.0), 100.0);
+        let steps = [0.3, 12.0, 60.0].map(|least| round_step(least).to_string());
+        assert_eq!(steps, ["0.5", "20", "100"]);
     }
 
     #[test]
     fn what_happened_is_marked_and_escaped() {
         let mut times = times(3);
         times.marks.push(Mark {
-            at_seconds: 1.0,
+            at: "2026-11-23T15:00:00.500Z".into(),
             title: "target_lost: <b>".into(),
         });
+        times.marks.push(Mark {
+            at: "2026-11-23T14:00:00.000Z".into(),
+            title: "before the plot".into(),
+        });
         let html = plot(Scale::Linear, &times, &[]);
+        assert!(!html.contains("before the plot"), "{html}");
         assert!(
             html.contains("<title>target_lost: &lt;b&gt;</title>"),
             "{html}"

@@ -8,13 +8,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{RawQuery, Request, State};
+use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use control::Password;
+use control::report::{Report, Sample};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -22,8 +23,8 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::Readiness;
-use crate::exit::Failure;
-use crate::target::{Target, since as since_of};
+use crate::exit::{Exit, Failure};
+use crate::target::Target;
 
 /// What can be asked for.
 pub(super) struct Facts {
@@ -48,6 +49,7 @@ pub(super) fn router(facts: Arc<Facts>) -> Router {
         .route("/metrics", get(metrics))
         .route("/status", get(status))
         .route("/report", get(report))
+        .route("/report/{id}", get(divergence))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&facts), guard));
     Router::new()
         .route("/healthz", get(async || "ok\n"))
@@ -124,7 +126,15 @@ async fn status(State(facts): State<Arc<Facts>>) -> Response {
     let Some(target) = &facts.target else {
         return no_target();
     };
-    answer(target.lock().await.status().await)
+    answer(target.lock().await.status().await.as_ref())
+}
+
+/// The report as `segue report --json` prints it, and what its plots are drawn from.
+#[derive(Serialize)]
+struct WithSamples<'a> {
+    #[serde(flatten)]
+    report: &'a Report,
+    samples: &'a [Sample],
 }
 
 /// `?since=2h` as in `segue report --since`.
@@ -136,20 +146,40 @@ async fn report(State(facts): State<Arc<Facts>>, RawQuery(query): RawQuery) -> R
     let since = query
         .split('&')
         .find_map(|pair| pair.strip_prefix("since="));
-    let since = since_of(since);
-    answer(target.lock().await.report(&since).await)
+    let report = target.lock().await.report(since).await;
+    answer(report.as_ref().map(|report| WithSamples {
+        report,
+        samples: &report.samples,
+    }))
+}
+
+/// As `segue report show`.
+async fn divergence(State(facts): State<Arc<Facts>>, Path(id): Path<i64>) -> Response {
+    let Some(target) = &facts.target else {
+        return no_target();
+    };
+    match target.lock().await.divergence(id).await {
+        Ok(None) => (StatusCode::NOT_FOUND, "there is no such divergence\n").into_response(),
+        found => answer(found.as_ref()),
+    }
 }
 
 fn no_target() -> Response {
     (StatusCode::NOT_FOUND, "there is no target\n").into_response()
 }
 
-fn answer(facts: Result<impl Serialize, Failure>) -> Response {
+fn answer(facts: Result<impl Serialize, &Failure>) -> Response {
     match facts {
         Ok(facts) => json(&facts),
         Err(failure) => {
             let error = serde_json::json!({ "error": failure.message });
-            (StatusCode::SERVICE_UNAVAILABLE, json(&error)).into_response()
+            let code = match failure.exit {
+                Exit::Usage => StatusCode::BAD_REQUEST,
+                Exit::Well | Exit::Failed | Exit::Divergent | Exit::Refused => {
+                    StatusCode::SERVICE_UNAVAILABLE
+                }
+            };
+            (code, json(&error)).into_response()
         }
     }
 }
