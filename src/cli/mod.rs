@@ -7,6 +7,7 @@ mod facts;
 mod proxy;
 mod report;
 mod servers;
+mod setup;
 mod status;
 
 use std::path::PathBuf;
@@ -62,6 +63,8 @@ struct Shared {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Make the `segue` schema, publications and slots in both databases
+    Setup(setup::Arguments),
     /// Forward clients to the source and mirror their writes to the target
     Proxy(proxy::Arguments),
     /// Show the state of the migration on one screen
@@ -120,6 +123,7 @@ impl Arguments {
             (Setting::LogLevel, self.shared.log_level),
         ]);
         match self.command {
+            Command::Setup(arguments) => arguments.run(context),
             Command::Proxy(arguments) => arguments.run(context),
             Command::Status(arguments) => arguments.run(&context),
             Command::Report(arguments) => arguments.run(&context),

@@ -79,6 +79,9 @@ impl Setting {
 
     /// Its name on the command line.
     pub(crate) fn flag(self) -> String {
+        if self == Self::Tables {
+            return "--table".to_owned();
+        }
         format!("--{}", self.name().replace('_', "-"))
     }
 

@@ -7,6 +7,7 @@ pub(crate) mod page;
 mod plot;
 pub(crate) mod report;
 pub(crate) mod settings;
+pub(crate) mod setup;
 pub(crate) mod status;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,112 @@
+//! `segue setup`.
+
+use clap::Args;
+use control::contract::Selection;
+use control::setup::{self, Options, Outcome, RemoveReport, SetupReport};
+use control::{ControlError, Dsn};
+
+use super::{Context, block_on};
+use crate::config::{Needs, Setting};
+use crate::exit::{Exit, Failure};
+use crate::{output, render};
+
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
+#[command(after_help = "\
+Examples:
+  segue setup --check --source postgres://segue@old/shop --target postgres://segue@new/shop
+  segue setup --print     the SQL that setup would run, and the privileges that it needs
+  segue setup
+  segue setup --table public.customer --table public.orders
+  segue setup --remove    takes everything of Segue's away again
+
+Looks at everything first and changes nothing if anything stands against it. Run again, it changes
+nothing either. The tables of both databases have to be equal at that moment: nobody may have
+written to the source since they were copied.")]
+pub(super) struct Arguments {
+    /// Carry this table; may be repeated [default: every table with a key]
+    #[arg(long = "table", value_name = "TABLE")]
+    tables: Vec<String>,
+    /// Only look, and say whether setup is possible
+    #[arg(long, conflicts_with_all = ["print", "remove"])]
+    check: bool,
+    /// Only print the SQL and the privileges that it needs
+    #[arg(long, conflicts_with = "remove")]
+    print: bool,
+    /// Remove schema, publications, slots and origins from both sides
+    #[arg(long)]
+    remove: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Arguments {
+    pub(super) fn run(self, context: Context) -> Result<Exit, Failure> {
+        let tables = (!self.tables.is_empty()).then(|| self.tables.join(","));
+        let context = context.with([(Setting::Tables, tables)]);
+        let settings = context.settings_aloud(Needs::Both)?;
+        let (source, target) = (settings.source()?, settings.target()?);
+        if self.remove {
+            return block_on(self.remove(source, target));
+        }
+        let options = Options {
+            source: source.clone(),
+            target: target.clone(),
+            tables: match settings.tables.as_slice() {
+                [] => Selection::All,
+                named => Selection::Named(named.to_vec()),
+            },
+        };
+        block_on(self.set_up(&options))
+    }
+
+    async fn set_up(&self, options: &Options) -> Result<Exit, Failure> {
+        let report = if self.check || self.print {
+            setup::check(options).await
+        } else {
+            setup::run(options).await
+        };
+        let mut report = report.map_err(|error| failure(&error))?;
+        if !self.print {
+            report.steps.clear();
+            report.privileges.clear();
+        }
+        self.show(&report)?;
+        match report.outcome {
+            Outcome::SetUp | Outcome::AlreadySetUp | Outcome::Possible => Ok(Exit::Well),
+            Outcome::Refused => Err(failure(&ControlError::Refused {
+                reasons: report.refusals,
+            })),
+        }
+    }
+
+    /// A refusal has its own sentence; beside it only what was asked for is printed.
+    fn show(&self, report: &SetupReport) -> Result<(), Failure> {
+        if self.json {
+            output::json(report)
+        } else if self.print {
+            output::text(&render::setup::sql(report))
+        } else if report.outcome == Outcome::Refused {
+            Ok(())
+        } else {
+            output::text(&render::setup::text(report))
+        }
+    }
+
+    async fn remove(&self, source: &Dsn, target: &Dsn) -> Result<Exit, Failure> {
+        let report: RemoveReport = setup::remove(source, target)
+            .await
+            .map_err(|error| failure(&error))?;
+        if self.json {
+            output::json(&report)?;
+        } else {
+            output::text(&render::setup::removed(&report))?;
+        }
+        Ok(Exit::Well)
+    }
+}
+
+fn failure(error: &ControlError) -> Failure {
+    Failure::with_code(error, error.exit_code())
+}
