@@ -3,6 +3,8 @@
 //! Does not run the binary: that is tested in the workspace's own `tests/it`.
 
 #[cfg(test)]
+mod broken;
+#[cfg(test)]
 mod early;
 #[cfg(test)]
 mod ground;

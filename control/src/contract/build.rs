@@ -221,8 +221,8 @@ fn fits(here: &CatalogTable, there: &CatalogTable) -> Result<(), String> {
     }
     if !there.is_writable {
         return Err(format!(
-            "the role may not write it at the target; GRANT SELECT, INSERT, UPDATE, DELETE ON {} \
-             to it there",
+            "the role may not write it at the target; GRANT SELECT, INSERT, UPDATE, DELETE, \
+             TRUNCATE ON {} to it there",
             here.name
         ));
     }

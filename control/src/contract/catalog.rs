@@ -122,7 +122,8 @@ SELECT c.oid, n.nspname::text, c.relname::text,
                WHERE (h.inhparent = c.oid OR h.inhrelid = c.oid) AND NOT k.relispartition),
        pg_has_role(c.relowner, 'USAGE'),
        has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
-       AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE'),
+       AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE')
+       AND has_table_privilege(c.oid, 'TRUNCATE'),
        (SELECT l.oid::regclass::text || CASE
                    WHEN l.relkind <> 'r' THEN ' is a foreign table'
                    WHEN l.relpersistence <> 'p' THEN ' is unlogged'

@@ -6,6 +6,7 @@
 
 pub mod account;
 pub mod bed;
+pub mod broken;
 pub mod compare;
 pub mod database;
 pub mod guardian;
