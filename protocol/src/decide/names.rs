@@ -63,7 +63,7 @@ impl<V> Names<V> {
     }
 
     /// What `name` will mean when the server reads what is sent now.
-    pub fn find(&self, name: &Bytes) -> Option<&V> {
+    pub fn find(&self, name: &[u8]) -> Option<&V> {
         if name.is_empty() {
             self.unnamed.newest()
         } else {
@@ -72,7 +72,7 @@ impl<V> Names<V> {
     }
 
     /// Notes that a change of `name` was sent: a new meaning, or none.
-    pub fn change(&mut self, name: &Bytes, value: Option<V>) -> Change {
+    pub fn change(&mut self, name: &[u8], value: Option<V>) -> Change {
         self.changes += 1;
         let number = self.changes;
         // The name outlives the read buffer that it is a slice of.
@@ -107,7 +107,7 @@ impl<V> Names<V> {
     }
 
     /// The server has forgotten `name`.
-    pub fn forget(&mut self, name: &Bytes) {
+    pub fn forget(&mut self, name: &[u8]) {
         if let Some(slot) = self.slot(name) {
             slot.confirmed = None;
         }
@@ -133,7 +133,7 @@ impl<V> Names<V> {
         self.named.is_empty()
     }
 
-    fn slot(&mut self, name: &Bytes) -> Option<&mut Slot<V>> {
+    fn slot(&mut self, name: &[u8]) -> Option<&mut Slot<V>> {
         if name.is_empty() {
             Some(&mut self.unnamed)
         } else {
@@ -141,7 +141,7 @@ impl<V> Names<V> {
         }
     }
 
-    fn tidy(&mut self, name: &Bytes) {
+    fn tidy(&mut self, name: &[u8]) {
         if self.named.get(name).is_some_and(Slot::is_void) {
             self.named.remove(name);
         }
@@ -158,59 +158,59 @@ impl<V> Default for Names<V> {
 mod tests {
     use super::*;
 
-    const NAME: Bytes = Bytes::from_static(b"s");
+    const NAME: &[u8] = b"s";
 
     #[test]
     fn a_pipelined_look_up_sees_what_was_sent_before_it() {
         let mut names = Names::new();
-        let change = names.change(&NAME, Some(1));
-        assert_eq!(names.find(&NAME), Some(&1));
+        let change = names.change(NAME, Some(1));
+        assert_eq!(names.find(NAME), Some(&1));
         names.confirm(&change);
-        assert_eq!(names.find(&NAME), Some(&1));
+        assert_eq!(names.find(NAME), Some(&1));
     }
 
     #[test]
     fn a_refused_change_leaves_what_was() {
         let mut names = Names::new();
-        let first = names.change(&NAME, Some(1));
+        let first = names.change(NAME, Some(1));
         names.confirm(&first);
-        let second = names.change(&NAME, Some(2));
+        let second = names.change(NAME, Some(2));
         names.retract(&second);
-        assert_eq!(names.find(&NAME), Some(&1));
+        assert_eq!(names.find(NAME), Some(&1));
     }
 
     #[test]
     fn a_later_change_does_not_depend_on_an_earlier_ones_fate() {
         let mut names = Names::new();
-        let first = names.change(&NAME, Some(1));
-        let second = names.change(&NAME, Some(2));
+        let first = names.change(NAME, Some(1));
+        let second = names.change(NAME, Some(2));
         names.retract(&first);
-        assert_eq!(names.find(&NAME), Some(&2));
+        assert_eq!(names.find(NAME), Some(&2));
         names.retract(&second);
-        assert_eq!(names.find(&NAME), None);
+        assert_eq!(names.find(NAME), None);
         assert!(names.is_empty());
     }
 
     #[test]
     fn a_close_that_was_skipped_is_taken_back() {
         let mut names = Names::new();
-        let made = names.change(&Bytes::new(), Some(1));
+        let made = names.change(b"", Some(1));
         names.confirm(&made);
-        let closed = names.change(&Bytes::new(), None);
-        assert_eq!(names.find(&Bytes::new()), None);
+        let closed = names.change(b"", None);
+        assert_eq!(names.find(b""), None);
         names.retract(&closed);
-        assert_eq!(names.find(&Bytes::new()), Some(&1));
+        assert_eq!(names.find(b""), Some(&1));
     }
 
     #[test]
     fn forgetting_all_leaves_what_is_in_flight() {
         let mut names = Names::new();
-        let made = names.change(&NAME, Some(1));
+        let made = names.change(NAME, Some(1));
         names.confirm(&made);
-        let next = names.change(&Bytes::from_static(b"t"), Some(2));
+        let next = names.change(b"t", Some(2));
         names.forget_all();
-        assert_eq!((names.len(), names.find(&NAME)), (1, None));
+        assert_eq!((names.len(), names.find(NAME)), (1, None));
         names.confirm(&next);
-        assert_eq!(names.find(&Bytes::from_static(b"t")), Some(&2));
+        assert_eq!(names.find(b"t"), Some(&2));
     }
 }

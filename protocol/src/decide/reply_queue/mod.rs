@@ -148,8 +148,7 @@ impl<N: Note> ReplyQueue<N> {
     }
 
     /// Notes that `request` was sent for the proxy itself: its replies are dropped, except an
-    /// error of an extended request (which stands for what the client's next one would have got)
-    /// and a query's ReadyForQuery (which stands for the one that was held back for it).
+    /// error of an extended request, which stands for what the client's next one would have got.
     pub fn push_own(&mut self, request: Request, note: N) {
         self.push_as(Asker::Proxy, request, note);
     }

@@ -27,7 +27,7 @@ pub enum Event<N> {
     None,
     /// A Parse, Bind, Describe or Close has succeeded.
     Answered(N),
-    /// A statement has ended.
+    /// A statement, or a function call, has ended.
     Completed {
         /// The request that it belongs to.
         note: N,
@@ -47,7 +47,7 @@ pub enum Event<N> {
     },
     /// The server waits for the next request.
     Ready,
-    /// The proxy's own query is over. The frame stands for the one that was held back for it.
+    /// The proxy's own query is over.
     OwnReady,
     /// The proxy's own query has failed.
     OwnFailed,
@@ -129,10 +129,10 @@ impl<N: Note> ReplyQueue<N> {
                 };
                 Ok(self.answered(action, Event::Answered))
             }
-            (Request::DescribeStatement, Tag::ParameterDescription)
-            | (Request::FunctionCall, Tag::FunctionCallResponse) => {
+            (Request::DescribeStatement, Tag::ParameterDescription) => {
                 Ok(Reply::only(Action::Forward))
             }
+            (Request::FunctionCall, Tag::FunctionCallResponse) => self.completed(tag),
             (Request::Query | Request::Execute, _) => self.statement(tag),
             (expected, _) => Err(UnexpectedReply {
                 tag,
@@ -265,7 +265,10 @@ impl<N: Note> ReplyQueue<N> {
             }
             Some((Request::Query, Asker::Proxy)) => {
                 self.entries.pop_front();
-                Ok(Reply::forward(Event::OwnReady))
+                Ok(Reply {
+                    action: Action::Drop,
+                    event: Event::OwnReady,
+                })
             }
             _ if self.copy.late_sync() => {
                 self.skipping = false;

@@ -294,13 +294,13 @@ fn rows_without_a_hidden_column_are_the_clients() {
 
 #[test]
 fn the_replies_to_the_proxys_own_query_are_dropped() {
-    let events = check(">Q <C <Z >*Q <T- <N <Do <C- <Z >Q <C <Z");
+    let events = check(">Q <C <Z >*Q <T- <N <Do <C- <Z- >Q <C <Z");
     assert_eq!(events[2], Event::OwnReady);
 }
 
 #[test]
 fn an_error_in_the_proxys_own_query_is_dropped() {
-    let events = check(">*Q <T- <E- <Z");
+    let events = check(">*Q <T- <E- <Z-");
     assert_eq!(events, [Event::OwnFailed, Event::OwnReady]);
 }
 

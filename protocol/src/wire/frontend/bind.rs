@@ -60,14 +60,14 @@ impl Bind {
 
 /// Takes the parameters' formats and values with their counts.
 fn parameters(reader: &mut Reader) -> Result<Bytes, ReadError> {
-    let all = reader.clone();
+    let mut all = reader.clone();
     let formats = reader.count16("parameter format count")?;
     reader.bytes("parameter formats", formats * 2)?;
     for _ in 0..reader.count16("parameter count")? {
         reader.nullable("parameter")?;
     }
     let size = all.remaining() - reader.remaining();
-    all.clone().bytes("parameters", size)
+    all.bytes("parameters", size)
 }
 
 #[cfg(test)]
