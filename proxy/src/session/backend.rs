@@ -1,87 +1,110 @@
 //! What becomes of each frame from the source.
 //!
-//! Bodies are looked at where the session's state rests on them: ReadyForQuery and errors.
+//! The reply queue decides. Bodies are looked at where the session's state rests on them, and
+//! changed only where the proxy had put something into the request.
 
 use bytes::Bytes;
 use protocol::decide::reply_queue::{Action, Event, Reply, UnexpectedReply};
 use protocol::wire::backend::{ErrorFields, ReadyForQuery, Tag};
 use protocol::wire::frame::Header;
 
-use super::{Pairing, Peer, Session, SessionError};
-
-/// Whether a frame could be decided about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
-    Decided,
-    /// All of the frame has to be there.
-    Incomplete,
-}
+use super::capturing::{correct_position, describe};
+use super::held::Held;
+use super::{Note, Pairing, Peer, Session, SessionError};
 
 impl<C, S> Session<C, S> {
     /// Decides about every frame from the source that has arrived.
     pub(super) fn decide_backend(&mut self) -> Result<(), SessionError> {
-        loop {
+        while self.held.is_none() {
             let next = self.from_source.next().map_err(SessionError::SourceFrame)?;
             let Some(header) = next else {
-                return Ok(());
+                break;
             };
-            let step = match Tag::from_byte(header.tag) {
+            let tag = Tag::from_byte(header.tag);
+            if self.needs_whole(tag) && self.from_source.body(header).is_none() {
+                break;
+            }
+            let reply = match tag {
                 Tag::ReadyForQuery => self.ready(header)?,
                 Tag::ErrorResponse => self.error(header)?,
-                tag => self.other(tag, header)?,
+                _ => self.paired(tag)?,
             };
-            if step == Step::Incomplete {
-                return Ok(());
-            }
+            self.follow(tag, header, reply);
+        }
+        Ok(())
+    }
+
+    /// Whether the frame is looked into, or may not go out as it came.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "what is not looked into depends on its request"
+    )]
+    fn needs_whole(&self, tag: Tag) -> bool {
+        match tag {
+            Tag::ReadyForQuery | Tag::ErrorResponse => true,
+            Tag::CommandComplete | Tag::ParameterStatus => self.capturing.is_some(),
+            _ => self.queue.rewrites(),
         }
     }
 
-    fn other(&mut self, tag: Tag, header: Header) -> Result<Step, SessionError> {
-        let reply = self.queue.reply(tag);
-        let reply = self.paired(reply)?;
-        debug_assert_eq!(reply.action, Action::Forward);
-        self.from_source.approve(header);
-        Ok(Step::Decided)
-    }
-
-    fn ready(&mut self, header: Header) -> Result<Step, SessionError> {
-        let Some(body) = self.from_source.body(header) else {
-            return Ok(Step::Incomplete);
-        };
-        let ready = ReadyForQuery::decode(Bytes::copy_from_slice(body));
+    fn ready(&mut self, header: Header) -> Result<Reply<Note>, SessionError> {
+        let ready = ReadyForQuery::decode(self.from_source.copy_body(header));
         self.status = ready.map_err(SessionError::SourceMessage)?.0;
-        self.other(Tag::ReadyForQuery, header)
+        self.paired(Tag::ReadyForQuery)
     }
 
     #[cold]
-    fn error(&mut self, header: Header) -> Result<Step, SessionError> {
-        let Some(body) = self.from_source.body(header) else {
-            return Ok(Step::Incomplete);
-        };
-        let fields = ErrorFields::decode(Bytes::copy_from_slice(body));
-        let fields = fields.map_err(SessionError::SourceMessage)?;
-        let reply = self.queue.error(fields.severity());
-        if reply.event == Event::Fatal {
-            self.source_state = Peer::Leaving;
-        }
-        self.from_source.approve(header);
-        Ok(Step::Decided)
+    fn error(&mut self, header: Header) -> Result<Reply<Note>, SessionError> {
+        let fields = ErrorFields::decode(self.from_source.copy_body(header));
+        let severity = fields.map_err(SessionError::SourceMessage)?.severity();
+        Ok(self.queue.error(severity))
     }
 
     /// A session that is only relayed goes on when the queue does not understand the source.
-    fn paired(
-        &mut self,
-        reply: Result<Reply<()>, UnexpectedReply>,
-    ) -> Result<Reply<()>, SessionError> {
-        reply.or_else(|unexpected| {
-            if self.pairing == Pairing::Kept {
-                self.pairing = Pairing::Lost;
-                tracing::debug!(%unexpected, "the reply queue is off");
+    fn paired(&mut self, tag: Tag) -> Result<Reply<Note>, SessionError> {
+        self.queue.reply(tag).or_else(|unexpected| {
+            if self.capturing.is_some() {
+                return Err(SessionError::Pairing(unexpected));
             }
+            self.lose_pairing(&unexpected);
             Ok(Reply {
                 action: Action::Forward,
                 event: Event::None,
             })
         })
+    }
+
+    #[cold]
+    fn lose_pairing(&mut self, unexpected: &UnexpectedReply) {
+        if self.pairing == Pairing::Kept {
+            self.pairing = Pairing::Lost;
+            tracing::debug!(%unexpected, "the reply queue is off");
+        }
+    }
+
+    /// Tells the session what the frame means, and lets the frame go as the queue said.
+    fn follow(&mut self, tag: Tag, header: Header, reply: Reply<Note>) {
+        let Reply { action, event } = reply;
+        if matches!(event, Event::Fatal) {
+            self.source_state = Peer::Leaving;
+        }
+        if let Some(capturing) = &mut self.capturing {
+            if tag == Tag::ParameterStatus {
+                capturing.setting(self.from_source.copy_body(header));
+            }
+            if matches!(tag, Tag::ErrorResponse | Tag::NoticeResponse) && self.correct(header, &event)
+            {
+                return self.tell(event);
+            }
+            let body = match event {
+                Event::Completed { .. } => self.from_source.copy_body(header),
+                _ => Bytes::new(),
+            };
+            if let Some(delivery) = capturing.saw(event, body, self.status) {
+                self.held = Some(Held::new(header, delivery, self.sync_timeout));
+                return;
+            }
+        }
+        self.act(action, tag, header);
     }
 }

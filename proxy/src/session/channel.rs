@@ -107,12 +107,16 @@ impl Channel {
         self.passing = header.len - arrived;
     }
 
-    /// Takes the next frame, which has arrived in full, out of the direction: its body.
-    pub(super) fn take(&mut self, header: Header) -> Bytes {
+    /// A copy of the next frame's body as far as it has arrived: what is kept of it must not keep
+    /// the whole read buffer.
+    pub(super) fn copy_body(&self, header: Header) -> Bytes {
+        Bytes::copy_from_slice(self.body_so_far(header))
+    }
+
+    /// Takes the next frame, which has arrived in full, out of the direction.
+    pub(super) fn discard(&mut self, header: Header) {
         self.hand_over();
-        let mut frame = self.buffer.split_to(header.len.min(self.buffer.len()));
-        frame.advance(HEADER_SIZE.min(frame.len()));
-        frame.freeze()
+        self.buffer.advance(header.len.min(self.buffer.len()));
     }
 
     /// Where a frame is written that takes the place of one, or is the proxy's own. Nothing may be
@@ -252,9 +256,10 @@ mod tests {
             match header.tag {
                 b'f' => channel.approve(header),
                 _ if channel.body(header).is_none() => break,
-                b'd' => drop(channel.take(header)),
+                b'd' => channel.discard(header),
                 _ => {
-                    let body = channel.take(header);
+                    let body = channel.copy_body(header);
+                    channel.discard(header);
                     channel.insert().extend_from_slice(&frame(b'R', &body));
                 }
             }

@@ -6,7 +6,8 @@
 use protocol::decide::reply_queue::Request;
 use protocol::wire::frontend::Tag;
 
-use super::{Peer, REQUESTS_MAX, Session, SessionError};
+use super::capturing::Outbound;
+use super::{Note, Peer, REQUESTS_MAX, Session, SessionError, Step};
 
 impl<C, S> Session<C, S> {
     /// Decides about every frame from the client that has arrived.
@@ -17,12 +18,30 @@ impl<C, S> Session<C, S> {
                 break;
             };
             let tag = Tag::from_byte(header.tag);
-            if let Some(request) = request_of(tag) {
-                self.queue.push(request, ());
-            } else if tag == Tag::Terminate {
+            let step = match &mut self.capturing {
+                Some(capturing) if capturing.is_asking() => Step::Incomplete,
+                Some(capturing) => {
+                    let outbound = Outbound {
+                        channel: &mut self.from_client,
+                        queue: &mut self.queue,
+                        status: self.status,
+                    };
+                    capturing.frontend(tag, header, outbound)
+                }
+                None => {
+                    if let Some(request) = request_of(tag) {
+                        self.queue.push(request, Note::Nothing);
+                    }
+                    self.from_client.approve(header);
+                    Step::Decided
+                }
+            };
+            if step == Step::Incomplete {
+                break;
+            }
+            if tag == Tag::Terminate {
                 self.client_state = Peer::Leaving;
             }
-            self.from_client.approve(header);
         }
         Ok(())
     }

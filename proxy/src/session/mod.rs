@@ -1,27 +1,34 @@
 //! One client connection and its connection to the source, from the startup packet to the end.
 //!
 //! The relay ([`relay`]) moves bytes; what becomes of a frame is decided in [`frontend`] and
-//! [`backend`], which see tags unless the session is captured. Everything is one task: no frame is
+//! [`backend`], which see tags unless the session is captured ([`capturing`]). Everything is one task: no frame is
 //! handed to another one. Does not authenticate, and does not open or accept connections.
 
 mod backend;
+mod capturing;
 mod channel;
 mod end;
 mod error;
 mod frontend;
+mod held;
 mod relay;
 #[cfg(test)]
 mod tests;
 
 use std::io;
+use std::rc::Rc;
+use std::time::Duration;
 
-use bytes::BytesMut;
 use protocol::decide::reply_queue::{ReplyQueue, Request};
 use protocol::wire::backend::TransactionStatus;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::capture::Capture;
 use crate::shutdown::Member;
+use crate::startup::Opening;
+use capturing::{Capturing, Note};
 use channel::Channel;
+use held::Held;
 
 pub(crate) use error::SessionError;
 
@@ -56,6 +63,14 @@ impl Peer {
     }
 }
 
+/// Whether a frame could be decided about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Decided,
+    /// More of it has to arrive, or an answer to the proxy's own question.
+    Incomplete,
+}
+
 /// One client connection and its connection to the source.
 #[derive(Debug)]
 pub(crate) struct Session<C, S> {
@@ -68,9 +83,15 @@ pub(crate) struct Session<C, S> {
     source_error: Option<io::Error>,
     /// The source takes no more bytes.
     source_closed: bool,
-    queue: ReplyQueue<()>,
+    queue: ReplyQueue<Note>,
     pairing: Pairing,
     status: TransactionStatus,
+    /// What is needed to capture writes; nothing for a session that is only relayed.
+    capturing: Option<Box<Capturing>>,
+    /// An acknowledgement that waits for the target.
+    held: Option<Held>,
+    /// How long it may wait.
+    sync_timeout: Duration,
     member: Member,
 }
 
@@ -79,19 +100,12 @@ where
     C: AsyncRead + AsyncWrite + Unpin,
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    /// A session whose startup packet is the first thing to send to the source. `startup` is that
-    /// packet, `rest` what the client sent behind it.
-    pub(crate) fn new(
-        client: C,
-        source: S,
-        startup: &[u8],
-        rest: BytesMut,
-        member: Member,
-    ) -> Self {
-        let mut from_client = Channel::starting_with(rest);
-        from_client.insert().extend_from_slice(startup);
+    /// A session whose startup packet is the first thing to send to the source.
+    pub(crate) fn new(client: C, source: S, opening: Opening, member: Member) -> Self {
+        let mut from_client = Channel::starting_with(opening.rest);
+        from_client.insert().extend_from_slice(&opening.packet);
         let mut queue = ReplyQueue::new();
-        queue.push(Request::Startup, ());
+        queue.push(Request::Startup, Note::Nothing);
         Self {
             client,
             source,
@@ -104,8 +118,18 @@ where
             queue,
             pairing: Pairing::Kept,
             status: TransactionStatus::Idle,
+            capturing: None,
+            held: None,
+            sync_timeout: Duration::ZERO,
             member,
         }
+    }
+
+    /// The same session, its writes captured.
+    pub(crate) fn captured(mut self, capture: Rc<Capture>, sync_timeout: Duration) -> Self {
+        self.capturing = Some(Box::new(Capturing::new(capture)));
+        self.sync_timeout = sync_timeout;
+        self
     }
 
     /// Relays until one side has ended, and tells the client why if it was not the client.

@@ -55,13 +55,21 @@ where
         let read_client = self.read_client(context)?;
         self.decide_frontend()?;
         let wrote_source = self.write_source(context);
+        let released = self.poll_held(context);
         let read_source = self.read_source(context);
         self.decide_backend()?;
         let wrote_client = self.write_client(context)?;
-        if self.source_state.is_over() && self.from_source.pending() == 0 {
+        let is_over = self.source_state.is_over() && self.held.is_none();
+        if is_over && self.from_source.pending() == 0 {
             return self.source_is_over();
         }
-        let moved = [read_client, wrote_source, read_source, wrote_client];
+        let moved = [
+            read_client,
+            wrote_source,
+            released,
+            read_source,
+            wrote_client,
+        ];
         Ok(if moved.contains(&Some(Moved::Some)) {
             Turn::Moved
         } else {
@@ -94,7 +102,7 @@ where
     }
 
     fn read_source(&mut self, context: &mut Context<'_>) -> Option<Moved> {
-        if self.source_state.is_over() {
+        if self.source_state.is_over() || self.held.is_some() {
             return None;
         }
         match self.from_source.poll_read(&mut self.source, context) {

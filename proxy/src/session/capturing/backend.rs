@@ -1,0 +1,145 @@
+//! What the source's replies mean to a captured session.
+//!
+//! Does not touch bytes, but for error positions.
+
+use bytes::Bytes;
+use protocol::decide::reply_queue::Event;
+use protocol::decide::statement::{SessionEffect, Statement, Write};
+use protocol::decide::transaction::Ready;
+use protocol::wire::backend::{CommandTag, ErrorFields, ParameterStatus, TransactionStatus};
+
+use super::note::Run;
+use super::{Capturing, Note};
+use crate::capture::Delivery;
+
+/// Settings that the server reports and that texts or values depend on.
+const TELLING_SETTINGS: [&str; 4] = [
+    "client_encoding",
+    "standard_conforming_strings",
+    "session_authorization",
+    "search_path",
+];
+
+impl Capturing {
+    /// Follows an event. `body` is that of the frame that brought it. Returns what the
+    /// acknowledgement has to wait for, with `--mirror sync`.
+    pub(in crate::session) fn saw(
+        &mut self,
+        event: Event<Note>,
+        body: Bytes,
+        status: TransactionStatus,
+    ) -> Option<Delivery> {
+        match event {
+            Event::None | Event::Fatal | Event::OwnFailed => None,
+            Event::Answered(note) => {
+                self.confirm(&note);
+                None
+            }
+            Event::Completed { note, statement } => self.completed(&note, statement, body),
+            Event::Suspended(note) => {
+                self.suspended(&note);
+                None
+            }
+            Event::Failed { note, skipped, .. } => {
+                self.log.failed();
+                note.iter().chain(&skipped).for_each(|it| self.retract(it));
+                None
+            }
+            Event::Ready => self.ready(status),
+            Event::OwnReady => {
+                self.asked();
+                None
+            }
+        }
+    }
+
+    /// A setting has been reported: the session may not be what it was.
+    pub(in crate::session) fn setting(&mut self, body: Bytes) {
+        let told = ParameterStatus::decode(body);
+        if told.is_ok_and(|it| TELLING_SETTINGS.iter().any(|name| it.name == *name)) {
+            self.forget_session();
+        }
+    }
+
+    fn confirm(&mut self, note: &Note) {
+        match note {
+            Note::Statement(change, _) => self.statements.confirm(change),
+            Note::Portal(change) => self.portals.confirm(change),
+            Note::Nothing | Note::Run(_) | Note::Opaque => (),
+        }
+    }
+
+    fn retract(&mut self, note: &Note) {
+        match note {
+            Note::Statement(change, _) => self.statements.retract(change),
+            Note::Portal(change) => self.portals.retract(change),
+            Note::Nothing | Note::Run(_) | Note::Opaque => (),
+        }
+    }
+
+    fn completed(&mut self, note: &Note, index: usize, body: Bytes) -> Option<Delivery> {
+        // An empty text has no tag, and a function call neither.
+        let tag = CommandTag::decode(body).ok();
+        let text = tag.as_ref().map_or(&b""[..], CommandTag::as_bytes);
+        let Note::Run(run) = note else {
+            return self.log.completed(None, text);
+        };
+        let statement = run.analysis.statements.get(index);
+        if statement.is_none() && run.analysis.unreadable.is_none() {
+            return None;
+        }
+        if let (Some(rows), Some(_)) = (tag.as_ref().and_then(CommandTag::rows), run.captured(index))
+        {
+            let count = usize::try_from(rows).unwrap_or(usize::MAX);
+            self.capture.saw_rows(&run.analysis, count);
+        }
+        self.forget_names(statement);
+        self.log.completed(statement, text)
+    }
+
+    fn forget_names(&mut self, statement: Option<&Statement>) {
+        match statement.map(|it| &it.session) {
+            Some(SessionEffect::Deallocates(name)) => self.statements.forget(name.as_bytes()),
+            Some(SessionEffect::DeallocatesAll | SessionEffect::DiscardsAll) => {
+                self.statements.forget_all();
+            }
+            Some(SessionEffect::None | SessionEffect::Changes | SessionEffect::Ddl) | None => (),
+        }
+    }
+
+    /// A portal that only reads may stop where it likes.
+    fn suspended(&mut self, note: &Note) {
+        let reads_only = |run: &Run| {
+            let mut statements = run.analysis.statements.iter();
+            run.analysis.unreadable.is_none() && statements.all(|it| it.write == Write::None)
+        };
+        if !matches!(note, Note::Run(run) if reads_only(run)) {
+            self.log.suspended();
+        }
+    }
+
+    fn ready(&mut self, status: TransactionStatus) -> Option<Delivery> {
+        match status {
+            TransactionStatus::Idle => {
+                // Portals end with their transaction.
+                self.portals.forget_all();
+                self.log.ready(Ready::Idle)
+            }
+            TransactionStatus::InTransaction | TransactionStatus::Failed => {
+                self.log.ready(Ready::InBlock)
+            }
+        }
+    }
+}
+
+/// Sets an error's or a notice's position to what it would be in the client's own text. Whether
+/// anything had to be changed.
+pub(in crate::session) fn correct_position(fields: &mut ErrorFields, note: &Note) -> bool {
+    let rewritten = note.rewritten().and_then(|it| it.rewritten.as_ref());
+    let Some((rewritten, position)) = rewritten.zip(fields.position()) else {
+        return false;
+    };
+    let corrected = rewritten.client_position(position);
+    fields.set_position(corrected);
+    corrected != position
+}

@@ -1,0 +1,300 @@
+//! The extended protocol's requests: statements and portals by name.
+//!
+//! A statement's form is settled when it is bound: where the session's state is another than at its
+//! Parse, the proxy parses it again itself, as it came or rewritten, so that a changed role or
+//! search path can neither break a rewritten statement nor leave one uncaptured for ever. Does not
+//! look at parameter values.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use protocol::decide::reply_queue::Request;
+use protocol::decide::statement::{ClientColumns, Mode};
+use protocol::wire::frame::Header;
+use protocol::wire::frontend::{Bind, Close, Describe, Execute, Named, Parse};
+
+use super::note::{Form, Run, Text};
+use super::{Capturing, NAMES_MAX, Note, Outbound, TEXT_SIZE_MAX};
+use crate::session::Step;
+
+/// Longer names than this are not looked for; the server cuts names at 63 bytes.
+const NAMES_SIZE_MAX: usize = 8 * 1024;
+
+/// The format code of binary values.
+const BINARY: i16 = 1;
+
+impl Capturing {
+    pub(super) fn parse(&mut self, header: Header, outbound: &mut Outbound<'_>) -> Step {
+        if header.len > TEXT_SIZE_MAX {
+            return self.unknown_statement(header, outbound);
+        }
+        let Some(body) = outbound.channel.body(header) else {
+            return Step::Incomplete;
+        };
+        let Ok(parse) = Parse::decode(Bytes::copy_from_slice(body)) else {
+            return self.unknown_statement(header, outbound);
+        };
+        let known = self.statements.find(&parse.name).is_some();
+        if !known && self.statements.len() >= NAMES_MAX {
+            return self.unknown_statement(header, outbound);
+        }
+        let analysis = self.analyze(&parse.query);
+        if self.asks_first(&analysis, outbound) {
+            return Step::Incomplete;
+        }
+        let text = self.text(parse, analysis);
+        match text.form {
+            Form::Original => outbound.channel.approve(header),
+            Form::Rewritten => {
+                outbound.channel.discard(header);
+                text.encode(outbound.channel);
+            }
+        }
+        let note = self.defines(&text);
+        outbound.queue.push(Request::Parse, note);
+        Step::Decided
+    }
+
+    pub(super) fn bind(&mut self, header: Header, outbound: &mut Outbound<'_>) -> Step {
+        let front = outbound.channel.body_so_far(header);
+        let Some((portal, rest)) = cut_name(front) else {
+            return unnamed(Request::Bind, header, outbound);
+        };
+        let Some((statement, _)) = cut_name(rest) else {
+            return unnamed(Request::Bind, header, outbound);
+        };
+        let Some(text) = self.statements.find(statement).cloned() else {
+            let note = Note::Portal(self.portals.change(portal, None));
+            return forward(Request::Bind, note, header, outbound);
+        };
+        let portal = Bytes::copy_from_slice(portal);
+        if self.asks_first(&text.analysis, outbound) {
+            return Step::Incomplete;
+        }
+        let text = self.settle(text, outbound);
+        if let Some(captured) = Run::extended(&text, text.fingerprint).captured(0) {
+            let Some(body) = outbound.channel.body(header) else {
+                return Step::Incomplete;
+            };
+            if let Ok(mut bind) = Bind::decode(Bytes::copy_from_slice(body)) {
+                extend(&mut bind.result_formats, captured.client_columns);
+                outbound.channel.discard(header);
+                bind.encode(outbound.channel.insert());
+                let note = Note::Portal(self.portals.change(&portal, Some(text)));
+                outbound.queue.push(Request::Bind, note);
+                return Step::Decided;
+            }
+        }
+        let note = Note::Portal(self.portals.change(&portal, Some(text)));
+        forward(Request::Bind, note, header, outbound)
+    }
+
+    pub(super) fn describe(&mut self, header: Header, outbound: &mut Outbound<'_>) -> Step {
+        let Some(body) = outbound.channel.body(header) else {
+            return unnamed(Request::DescribeStatement, header, outbound);
+        };
+        let (request, text) = match Describe::decode(Bytes::copy_from_slice(body)) {
+            Ok(Describe(Named::Statement(name))) => {
+                (Request::DescribeStatement, self.statements.find(&name))
+            }
+            Ok(Describe(Named::Portal(name))) => {
+                (Request::DescribePortal, self.portals.find(&name))
+            }
+            Err(_) => (Request::DescribeStatement, None),
+        };
+        let fingerprint = self.knowledge.fingerprint();
+        let note = text.map_or(Note::Nothing, |text| {
+            Note::Run(Run::extended(text, fingerprint))
+        });
+        forward(request, note, header, outbound)
+    }
+
+    pub(super) fn execute(&mut self, header: Header, outbound: &mut Outbound<'_>) -> Step {
+        let Some(body) = outbound.channel.body(header) else {
+            return unnamed(Request::Execute, header, outbound);
+        };
+        let text = cut_name(body).and_then(|(portal, _)| self.portals.find(portal));
+        let Some(text) = text.cloned() else {
+            return self.opaque(Request::Execute, header, outbound);
+        };
+        let run = Run::extended(&text, self.knowledge.fingerprint());
+        let whole_rows = run
+            .captured(0)
+            .is_some_and(|it| it.client_columns == ClientColumns::None);
+        match Execute::decode(Bytes::copy_from_slice(body)) {
+            // Without RETURNING the server does not count rows: what the client would get from a
+            // limit is that it is ignored.
+            Ok(execute) if whole_rows && execute.rows_max > 0 => {
+                outbound.channel.discard(header);
+                let unlimited = Execute {
+                    rows_max: 0,
+                    ..execute
+                };
+                unlimited.encode(outbound.channel.insert());
+            }
+            _ => outbound.channel.approve(header),
+        }
+        outbound.queue.push(Request::Execute, Note::Run(run));
+        self.runs(&text.analysis);
+        Step::Decided
+    }
+
+    pub(super) fn close(&mut self, header: Header, outbound: &mut Outbound<'_>) -> Step {
+        let Some(body) = outbound.channel.body(header) else {
+            return unnamed(Request::Close, header, outbound);
+        };
+        let note = match Close::decode(Bytes::copy_from_slice(body)) {
+            Ok(Close(Named::Statement(name))) => {
+                Note::Statement(self.statements.change(&name, None), None)
+            }
+            Ok(Close(Named::Portal(name))) => Note::Portal(self.portals.change(&name, None)),
+            Err(_) => Note::Nothing,
+        };
+        forward(Request::Close, note, header, outbound)
+    }
+
+    /// A Parse that is not looked at: what its name meant is forgotten.
+    fn unknown_statement(&mut self, header: Header, outbound: &mut Outbound<'_>) -> Step {
+        let front = outbound.channel.body_so_far(header);
+        let Some((name, _)) = cut_name(front) else {
+            return unnamed(Request::Parse, header, outbound);
+        };
+        let note = Note::Statement(self.statements.change(name, None), None);
+        forward(Request::Parse, note, header, outbound)
+    }
+
+    /// The statement as it has to be in the session's present state, sent again if it is not so.
+    fn settle(&mut self, text: Rc<Text>, outbound: &mut Outbound<'_>) -> Rc<Text> {
+        if text.fingerprint == self.knowledge.fingerprint() {
+            return text;
+        }
+        let analysis = self.analyze(&text.parse.query);
+        let is_same = analysis.rewritten == text.analysis.rewritten;
+        let settled = self.text(text.parse.clone(), analysis);
+        if is_same {
+            let change = self
+                .statements
+                .change(&settled.parse.name, Some(Rc::clone(&settled)));
+            self.statements.confirm(&change);
+            return settled;
+        }
+        if !settled.parse.name.is_empty() {
+            let name = settled.parse.name.clone();
+            let note = Note::Statement(self.statements.change(&name, None), None);
+            Close(Named::Statement(name)).encode(outbound.channel.insert());
+            outbound.queue.push_own(Request::Close, note);
+        }
+        settled.encode(outbound.channel);
+        let note = self.defines(&settled);
+        outbound.queue.push_own(Request::Parse, note);
+        settled
+    }
+
+    fn analyze(&self, query: &[u8]) -> Rc<protocol::decide::statement::Analysis> {
+        self.capture.analyze(query, &self.knowledge, Mode::Extended)
+    }
+
+    fn text(&self, parse: Parse, analysis: Rc<protocol::decide::statement::Analysis>) -> Rc<Text> {
+        Rc::new(Text {
+            form: Form::of(&analysis),
+            analysis,
+            fingerprint: self.knowledge.fingerprint(),
+            parse,
+        })
+    }
+
+    fn defines(&mut self, text: &Rc<Text>) -> Note {
+        let change = self
+            .statements
+            .change(&text.parse.name, Some(Rc::clone(text)));
+        Note::Statement(change, Some(Rc::clone(text)))
+    }
+}
+
+impl Text {
+    /// Sends it in the form that was settled.
+    fn encode(&self, channel: &mut crate::session::channel::Channel) {
+        let rewritten = self.analysis.rewritten.as_ref();
+        let query = rewritten.map_or(&self.parse.query, |rewritten| &rewritten.text);
+        let parse = Parse {
+            query: query.clone(),
+            ..self.parse.clone()
+        };
+        parse.encode(channel.insert());
+    }
+}
+
+/// Adds the hidden column, in binary, to a Bind's result formats.
+fn extend(formats: &mut Vec<i16>, columns: ClientColumns) {
+    let count = match columns {
+        ClientColumns::None => {
+            // Formats of a statement that returns nothing are not looked at.
+            formats.clear();
+            0
+        }
+        ClientColumns::Some(count) => count,
+    };
+    match formats.as_slice() {
+        [] => formats.resize(count, 0),
+        [one] => {
+            let one = *one;
+            formats.resize(count, one);
+        }
+        _ => (),
+    }
+    formats.push(BINARY);
+}
+
+/// Forwards a request as it came.
+fn forward(request: Request, note: Note, header: Header, outbound: &mut Outbound<'_>) -> Step {
+    outbound.queue.push(request, note);
+    outbound.channel.approve(header);
+    Step::Decided
+}
+
+/// A request whose names have not arrived; or are longer than any name, so that the server will
+/// refuse it.
+fn unnamed(request: Request, header: Header, outbound: &mut Outbound<'_>) -> Step {
+    if outbound.channel.body_so_far(header).len() < NAMES_SIZE_MAX
+        && outbound.channel.body(header).is_none()
+    {
+        return Step::Incomplete;
+    }
+    forward(request, Note::Opaque, header, outbound)
+}
+
+/// Cuts a zero-terminated name off the front.
+fn cut_name(body: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = body.iter().position(|byte| *byte == 0)?;
+    let (name, rest) = body.split_at_checked(end)?;
+    Some((name, rest.get(1..)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn result_formats_cover_the_hidden_column() {
+        let cases: [(&[i16], ClientColumns, &[i16]); 6] = [
+            (&[], ClientColumns::None, &[1]),
+            (&[0], ClientColumns::None, &[1]),
+            (&[], ClientColumns::Some(2), &[0, 0, 1]),
+            (&[1], ClientColumns::Some(2), &[1, 1, 1]),
+            (&[0], ClientColumns::Some(1), &[0, 1]),
+            (&[0, 1], ClientColumns::Some(2), &[0, 1, 1]),
+        ];
+        for (sent, columns, expected) in cases {
+            let mut formats = sent.to_vec();
+            extend(&mut formats, columns);
+            assert_eq!(formats, expected, "{sent:?} {columns:?}");
+        }
+    }
+
+    #[test]
+    fn names_are_cut_at_their_zero_byte() {
+        assert_eq!(cut_name(b"p\0s\0"), Some((&b"p"[..], &b"s\0"[..])));
+        assert_eq!(cut_name(b"\0"), Some((&b""[..], &b""[..])));
+        assert_eq!(cut_name(b"p"), None);
+    }
+}

@@ -1,0 +1,94 @@
+//! What becomes of each frame from the client of a captured session.
+//!
+//! A body is looked at where it names or is a text; the rest is forwarded by its tag.
+
+use protocol::decide::reply_queue::Request;
+use protocol::decide::statement::Mode;
+use protocol::wire::frame::Header;
+use protocol::wire::frontend::{Query, Tag};
+
+use super::note::Run;
+use super::{Capturing, Note, Outbound, TEXT_SIZE_MAX};
+use crate::session::Step;
+use crate::session::frontend::request_of;
+
+impl Capturing {
+    /// Decides about a frame and lets it go, or leaves it where it is.
+    pub(in crate::session) fn frontend(
+        &mut self,
+        tag: Tag,
+        header: Header,
+        mut outbound: Outbound<'_>,
+    ) -> Step {
+        if outbound.queue.is_skipping() && tag != Tag::Sync {
+            outbound.channel.approve(header);
+            return Step::Decided;
+        }
+        let outbound = &mut outbound;
+        match tag {
+            Tag::Query => self.query(header, outbound),
+            Tag::Parse => self.parse(header, outbound),
+            Tag::Bind => self.bind(header, outbound),
+            Tag::Describe => self.describe(header, outbound),
+            Tag::Execute => self.execute(header, outbound),
+            Tag::Close => self.close(header, outbound),
+            Tag::FunctionCall => self.opaque(Request::FunctionCall, header, outbound),
+            Tag::Sync
+            | Tag::CopyDone
+            | Tag::CopyFail
+            | Tag::CopyData
+            | Tag::Flush
+            | Tag::Password
+            | Tag::Terminate
+            | Tag::Unknown(_) => {
+                if let Some(request) = request_of(tag) {
+                    outbound.queue.push(request, Note::Nothing);
+                }
+                outbound.channel.approve(header);
+                Step::Decided
+            }
+        }
+    }
+
+    fn query(&mut self, header: Header, outbound: &mut Outbound<'_>) -> Step {
+        if header.len > TEXT_SIZE_MAX {
+            return self.opaque(Request::Query, header, outbound);
+        }
+        let Some(body) = outbound.channel.body(header) else {
+            return Step::Incomplete;
+        };
+        // The server says what it thinks of a text that does not end.
+        let Some((&0, text)) = body.split_last() else {
+            return self.opaque(Request::Query, header, outbound);
+        };
+        let analysis = self.capture.analyze(text, &self.knowledge, Mode::Simple);
+        if self.asks_first(&analysis, outbound) {
+            return Step::Incomplete;
+        }
+        match &analysis.rewritten {
+            None => outbound.channel.approve(header),
+            Some(rewritten) => {
+                outbound.channel.discard(header);
+                let text = rewritten.text.clone();
+                Query { text }.encode(outbound.channel.insert());
+            }
+        }
+        self.runs(&analysis);
+        let note = Note::Run(Run::simple(analysis));
+        outbound.queue.push(Request::Query, note);
+        Step::Decided
+    }
+
+    /// Forwards what is not understood. It may do anything.
+    pub(super) fn opaque(
+        &mut self,
+        request: Request,
+        header: Header,
+        outbound: &mut Outbound<'_>,
+    ) -> Step {
+        self.forget_session();
+        outbound.queue.push(request, Note::Opaque);
+        outbound.channel.approve(header);
+        Step::Decided
+    }
+}

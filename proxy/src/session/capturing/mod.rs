@@ -1,0 +1,123 @@
+//! A session whose writes are captured.
+//!
+//! Requests ([`frontend`], [`extended`]) are analysed and perhaps rewritten; replies ([`backend`],
+//! [`rows`]) lose the hidden column again and feed the transaction log. The client sees what it
+//! would see without all this. What the session's state is has to be known before a text can be
+//! rewritten: it is asked for, in a query of our own, when the next request of an idle client
+//! depends on it, and that request waits for the answer.
+//!
+//! Does not decide what is captured: that is `protocol::decide::statement`.
+
+mod backend;
+mod extended;
+mod frontend;
+mod note;
+mod rows;
+
+use std::rc::Rc;
+
+use protocol::decide::names::Names;
+use protocol::decide::reply_queue::{ReplyQueue, Request};
+use protocol::decide::statement::{Analysis, SessionKnowledge, TransactionEffect, Write};
+use protocol::wire::backend::TransactionStatus;
+use protocol::wire::frontend::Query;
+
+use super::channel::Channel;
+use crate::capture::{Capture, TransactionLog};
+
+pub(super) use note::Note;
+use note::Text;
+
+/// A longer text is not looked at, and so not captured.
+const TEXT_SIZE_MAX: usize = 1 << 20;
+
+/// Statements that a session may have by name and still have them captured; more are forwarded and
+/// what they do is left to the stream.
+const NAMES_MAX: usize = 10_000;
+
+/// Whether the session's state is being asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Inquiry {
+    /// No; it may be asked for.
+    Due,
+    /// The answer is awaited, and so is everything that the client sends.
+    Asking,
+    /// The answer was no use. It is not asked for again before the session has changed.
+    Vain,
+}
+
+/// What a session that is captured knows.
+#[derive(Debug)]
+pub(super) struct Capturing {
+    capture: Rc<Capture>,
+    log: TransactionLog,
+    knowledge: SessionKnowledge,
+    inquiry: Inquiry,
+    statements: Names<Rc<Text>>,
+    portals: Names<Rc<Text>>,
+}
+
+/// What a request goes through: the bytes, the queue, and where the session stands.
+#[derive(Debug)]
+pub(super) struct Outbound<'session> {
+    pub(super) channel: &'session mut Channel,
+    pub(super) queue: &'session mut ReplyQueue<Note>,
+    pub(super) status: TransactionStatus,
+}
+
+impl Capturing {
+    pub(super) fn new(capture: Rc<Capture>) -> Self {
+        Self {
+            log: TransactionLog::new(Rc::clone(&capture)),
+            capture,
+            knowledge: SessionKnowledge::Unknown,
+            inquiry: Inquiry::Due,
+            statements: Names::new(),
+            portals: Names::new(),
+        }
+    }
+
+    /// Whether requests have to wait for the answer to our own.
+    pub(super) fn is_asking(&self) -> bool {
+        self.inquiry == Inquiry::Asking
+    }
+
+    /// Asks for the session's state if this text depends on it and now is the time.
+    fn asks_first(&mut self, analysis: &Analysis, outbound: &mut Outbound<'_>) -> bool {
+        let is_time = self.knowledge == SessionKnowledge::Unknown
+            && self.inquiry == Inquiry::Due
+            && outbound.status == TransactionStatus::Idle
+            && outbound.queue.is_idle();
+        if !is_time || !depends_on_session(analysis) {
+            return false;
+        }
+        self.inquiry = Inquiry::Asking;
+        let question = Query {
+            text: Capture::session_query().as_bytes().into(),
+        };
+        question.encode(outbound.channel.insert());
+        outbound.queue.push_own(Request::Query, Note::Nothing);
+        true
+    }
+
+    /// A text is sent to be run: what is sent behind it is read in the state that it leaves.
+    fn runs(&mut self, analysis: &Analysis) {
+        let mut statements = analysis.statements.iter();
+        if analysis.unreadable.is_some() || statements.any(|it| it.session.makes_unknown()) {
+            self.forget_session();
+        }
+    }
+
+    fn forget_session(&mut self) {
+        self.knowledge = SessionKnowledge::Unknown;
+        self.inquiry = Inquiry::Due;
+    }
+}
+
+/// Whether it makes a difference to know the session: it may write, or it begins a transaction, in
+/// which nothing can be asked.
+fn depends_on_session(analysis: &Analysis) -> bool {
+    analysis.statements.iter().any(|statement| {
+        statement.transaction != TransactionEffect::None || statement.write != Write::None
+    })
+}

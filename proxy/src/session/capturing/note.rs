@@ -1,0 +1,140 @@
+//! What a captured session remembers of its texts and of its requests under way.
+//!
+//! Does not hold bytes of requests, but for the texts of statements.
+
+use std::rc::Rc;
+
+use protocol::decide::names::Change;
+use protocol::decide::record::ValueFormat;
+use protocol::decide::reply_queue::{self, Hidden};
+use protocol::decide::statement::{Analysis, Captured, ClientColumns, Write};
+use protocol::wire::frontend::Parse;
+
+/// How a text was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// As it came.
+    Original,
+    /// With hidden columns.
+    Rewritten,
+}
+
+impl Form {
+    /// The form in which a text with this analysis is sent.
+    pub(super) fn of(analysis: &Analysis) -> Self {
+        if analysis.rewritten.is_some() {
+            Self::Rewritten
+        } else {
+            Self::Original
+        }
+    }
+}
+
+/// The text of a statement that can be bound.
+#[derive(Debug)]
+pub(super) struct Text {
+    /// What it does, in the session's state as `fingerprint` says.
+    pub(super) analysis: Rc<Analysis>,
+    pub(super) form: Form,
+    pub(super) fingerprint: u64,
+    /// What the client said, to say it again should the session's state change.
+    pub(super) parse: Parse,
+}
+
+/// Whether a captured row means what the analysis thought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trust {
+    Kept,
+    /// The session's state has changed since the text was rewritten.
+    Lost,
+}
+
+/// A text that runs, or is described.
+#[derive(Debug, Clone)]
+pub(in crate::session) struct Run {
+    pub(super) analysis: Rc<Analysis>,
+    pub(super) form: Form,
+    /// The form of the hidden column.
+    pub(super) format: ValueFormat,
+    pub(super) trust: Trust,
+}
+
+impl Run {
+    /// A text that was sent in a Query.
+    pub(super) fn simple(analysis: Rc<Analysis>) -> Self {
+        Self {
+            form: Form::of(&analysis),
+            analysis,
+            format: ValueFormat::Text,
+            trust: Trust::Kept,
+        }
+    }
+
+    /// A statement's or a portal's text.
+    pub(super) fn extended(text: &Text, fingerprint: u64) -> Self {
+        Self {
+            analysis: Rc::clone(&text.analysis),
+            form: text.form,
+            format: ValueFormat::Binary,
+            trust: if text.fingerprint == fingerprint {
+                Trust::Kept
+            } else {
+                Trust::Lost
+            },
+        }
+    }
+
+    /// How the statement with this index is captured, if it is.
+    pub(super) fn captured(&self, statement: usize) -> Option<Captured> {
+        match (self.form, &self.analysis.statements.get(statement)?.write) {
+            (Form::Rewritten, Write::Captured(captured)) => Some(*captured),
+            _ => None,
+        }
+    }
+
+    fn hidden(&self, statement: usize) -> Hidden {
+        match self.captured(statement).map(|it| it.client_columns) {
+            None => Hidden::Absent,
+            Some(ClientColumns::None) => Hidden::WholeRow,
+            Some(ClientColumns::Some(_)) => Hidden::LastColumn,
+        }
+    }
+}
+
+/// What a request means to the session.
+#[derive(Debug, Clone)]
+pub(in crate::session) enum Note {
+    /// Nothing.
+    Nothing,
+    /// A Parse, with its text, or a Close of a statement.
+    Statement(Change, Option<Rc<Text>>),
+    /// A Bind, or a Close of a portal.
+    Portal(Change),
+    /// A Query, Describe or Execute whose text is known.
+    Run(Run),
+    /// A request that runs what is not known.
+    Opaque,
+}
+
+impl Note {
+    /// How the text was sent whose positions an error counts in.
+    pub(super) fn rewritten(&self) -> Option<&Analysis> {
+        let (analysis, form) = match self {
+            Self::Statement(_, Some(text)) => (&text.analysis, text.form),
+            Self::Run(run) => (&run.analysis, run.form),
+            Self::Statement(_, None) | Self::Portal(_) | Self::Nothing | Self::Opaque => {
+                return None;
+            }
+        };
+        (form == Form::Rewritten).then_some(analysis)
+    }
+}
+
+impl reply_queue::Note for Note {
+    fn hidden(&self, statement: usize) -> Hidden {
+        match self {
+            Self::Run(run) => run.hidden(statement),
+            Self::Nothing | Self::Statement(..) | Self::Portal(_) | Self::Opaque => Hidden::Absent,
+        }
+    }
+}
