@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::cancel;
+use crate::capture::Capture;
 use crate::config::Config;
 use crate::listener::{Accepted, Admission};
 use crate::session::{Session, SessionError};
@@ -25,6 +26,8 @@ use crate::startup::{self, Opening, OpeningError, Wanted};
 #[derive(Debug)]
 pub(crate) struct Surroundings {
     pub(crate) config: Config,
+    /// Nothing if no writes are captured.
+    pub(crate) capture: Option<Rc<Capture>>,
     pub(crate) drain: Rc<Drain>,
     pub(crate) shutdown: CancellationToken,
 }
@@ -106,8 +109,19 @@ fn session(
     source: SourceStream,
     opening: Opening,
 ) -> Session<TcpStream, SourceStream> {
-    let member = surroundings.drain.member();
-    Session::new(client, source, &opening.packet, opening.rest, member)
+    let config = &surroundings.config;
+    let capture = surroundings.capture.as_ref().filter(|_| {
+        let database = opening.startup.database();
+        // Of other versions nothing is known; other databases and replication are passed through.
+        opening.startup.version >> 16 == 3
+            && !opening.startup.is_replication()
+            && database.is_some_and(|name| name == config.source.database().as_bytes())
+    });
+    let session = Session::new(client, source, opening, surroundings.drain.member());
+    match capture {
+        Some(capture) => session.captured(Rc::clone(capture), config.sync_timeout),
+        None => session,
+    }
 }
 
 /// The client may be gone already; there is nobody else to tell.

@@ -14,6 +14,7 @@ mod error;
 mod listener;
 mod metrics;
 pub mod mirror;
+mod mirroring;
 mod session;
 mod shutdown;
 mod source;
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use listener::Acceptor;
+use mirroring::{CaptureSource, Mirroring};
 use worker::Worker;
 
 /// Serves clients until `shutdown` is cancelled and its sessions have ended. `ready` is called with
@@ -39,7 +41,9 @@ pub async fn run(
     ready: impl FnOnce(Vec<SocketAddr>),
 ) -> Result<(), ProxyError> {
     let listeners = listener::bind(&config.listen)?;
-    let workers = start_workers(&config, &shutdown)?;
+    let mirroring = Mirroring::start(&config)?;
+    let capture = mirroring.as_ref().map(Mirroring::source);
+    let workers = start_workers(&config, capture.as_ref(), &shutdown)?;
     let clients = workers.iter().map(|worker| worker.clients.clone());
     let acceptor = Acceptor::new(clients.collect(), config.clients_max);
     let addresses = listeners.iter().flat_map(|it| it.local_addr());
@@ -59,12 +63,20 @@ pub async fn run(
     for worker in workers {
         worker.join().await?;
     }
+    if let Some(mirroring) = mirroring {
+        mirroring.end().await;
+    }
     Ok(())
 }
 
-fn start_workers(config: &Config, shutdown: &CancellationToken) -> Result<Vec<Worker>, ProxyError> {
+fn start_workers(
+    config: &Config,
+    capture: Option<&CaptureSource>,
+    shutdown: &CancellationToken,
+) -> Result<Vec<Worker>, ProxyError> {
     let numbers = 0..config.workers.get();
-    let workers = numbers.map(|number| Worker::start(number, config, shutdown.clone()));
+    let workers =
+        numbers.map(|number| Worker::start(number, config, capture.cloned(), shutdown.clone()));
     let workers: Result<Vec<_>, _> = workers.collect();
     if workers.is_err() {
         shutdown.cancel();

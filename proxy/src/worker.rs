@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::connection::{self, Surroundings};
 use crate::error::ProxyError;
 use crate::listener::Accepted;
+use crate::mirroring::CaptureSource;
 use crate::shutdown::{Drain, Phase};
 
 /// Connections that may wait for their worker: they are taken as fast as it comes around.
@@ -37,6 +38,7 @@ impl Worker {
     pub(crate) fn start(
         number: usize,
         config: &Config,
+        capture: Option<CaptureSource>,
         shutdown: CancellationToken,
     ) -> Result<Self, ProxyError> {
         let (clients, accepted) = mpsc::channel(ACCEPTED_MAX);
@@ -47,7 +49,7 @@ impl Worker {
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build()?;
-                LocalSet::new().block_on(&runtime, serve(config, accepted, shutdown));
+                LocalSet::new().block_on(&runtime, serve(config, capture, accepted, shutdown));
                 Ok(())
             })
             .map_err(ProxyError::Thread)?;
@@ -68,12 +70,14 @@ impl Worker {
 /// Serves clients until the proxy goes down, then lets them end.
 async fn serve(
     config: Config,
+    capture: Option<CaptureSource>,
     mut accepted: mpsc::Receiver<Accepted>,
     shutdown: CancellationToken,
 ) {
     let drain_timeout = config.drain_timeout;
     let surroundings = Rc::new(Surroundings {
         config,
+        capture: capture.map(|source| Rc::new(source.capture())),
         drain: Drain::new(),
         shutdown: shutdown.clone(),
     });

@@ -73,6 +73,12 @@ impl TransactionLog {
         }
     }
 
+    /// A row whose statement was rewritten in another state of the session: its values may not be
+    /// what they seem.
+    pub fn untrusted(&mut self) {
+        self.transaction.defer(DeferReason::SessionUnknown);
+    }
+
     /// `CommandComplete` of a client's statement: what the analysis said of it, or nothing for a
     /// text that it could not read.
     pub fn completed(&mut self, statement: Option<&Statement>, tag: &[u8]) -> Option<Delivery> {

@@ -8,9 +8,10 @@ use protocol::decide::reply_queue::{Action, Event, Reply, UnexpectedReply};
 use protocol::wire::backend::{ErrorFields, ReadyForQuery, Tag};
 use protocol::wire::frame::Header;
 
-use super::capturing::{correct_position, describe};
+use super::capturing::describe;
 use super::held::Held;
 use super::{Note, Pairing, Peer, Session, SessionError};
+use crate::capture::Delivery;
 
 impl<C, S> Session<C, S> {
     /// Decides about every frame from the source that has arrived.
@@ -88,23 +89,72 @@ impl<C, S> Session<C, S> {
         if matches!(event, Event::Fatal) {
             self.source_state = Peer::Leaving;
         }
-        if let Some(capturing) = &mut self.capturing {
-            if tag == Tag::ParameterStatus {
-                capturing.setting(self.from_source.copy_body(header));
-            }
-            if matches!(tag, Tag::ErrorResponse | Tag::NoticeResponse) && self.correct(header, &event)
-            {
-                return self.tell(event);
-            }
-            let body = match event {
-                Event::Completed { .. } => self.from_source.copy_body(header),
-                _ => Bytes::new(),
-            };
-            if let Some(delivery) = capturing.saw(event, body, self.status) {
-                self.held = Some(Held::new(header, delivery, self.sync_timeout));
-                return;
+        let corrected = self.corrected(tag, header, &event);
+        if let Some(delivery) = self.tell(tag, header, event) {
+            self.held = Some(Held::new(header, delivery, self.sync_timeout));
+            return;
+        }
+        match corrected {
+            None => self.act(action, tag, header),
+            Some(fields) => {
+                self.from_source.discard(header);
+                fields.encode(self.from_source.insert(), tag);
             }
         }
-        self.act(action, tag, header);
+    }
+
+    fn tell(&mut self, tag: Tag, header: Header, event: Event<Note>) -> Option<Delivery> {
+        let capturing = self.capturing.as_mut()?;
+        if tag == Tag::ParameterStatus {
+            capturing.setting(self.from_source.copy_body(header));
+        }
+        let body = match event {
+            Event::Completed { .. } => self.from_source.copy_body(header),
+            Event::None
+            | Event::Answered(_)
+            | Event::Suspended(_)
+            | Event::Failed { .. }
+            | Event::Ready
+            | Event::OwnReady
+            | Event::OwnFailed
+            | Event::Fatal => Bytes::new(),
+        };
+        capturing.saw(event, body, self.status)
+    }
+
+    /// An error or a notice whose position in the text is another than the source says.
+    fn corrected(&self, tag: Tag, header: Header, event: &Event<Note>) -> Option<ErrorFields> {
+        let note = match (tag, event) {
+            (Tag::ErrorResponse, Event::Failed { note, .. }) => note.as_ref()?,
+            (Tag::NoticeResponse, _) if self.queue.rewrites() => self.queue.current()?.0,
+            _ => return None,
+        };
+        let rewritten = note.rewritten()?;
+        let mut fields = ErrorFields::decode(self.from_source.copy_body(header)).ok()?;
+        let position = fields.position()?;
+        fields.set_position(rewritten.client_position(position));
+        Some(fields)
+    }
+
+    fn act(&mut self, action: Action, tag: Tag, header: Header) {
+        let (channel, queue) = (&mut self.from_source, &mut self.queue);
+        match (action, &mut self.capturing) {
+            (Action::Forward, _) | (_, None) => channel.approve(header),
+            (Action::Drop, Some(capturing)) => {
+                if tag == Tag::RowDescription && !capturing.is_asking() {
+                    describe(action, header, channel, queue);
+                } else {
+                    channel.discard(header);
+                }
+            }
+            (Action::NoData, Some(_)) => describe(action, header, channel, queue),
+            (Action::CutColumn | Action::TakeRow | Action::OwnRow, Some(capturing)) => {
+                if tag == Tag::RowDescription {
+                    describe(action, header, channel, queue);
+                } else {
+                    capturing.row(action, header, channel, queue);
+                }
+            }
+        }
     }
 }

@@ -207,6 +207,14 @@ impl<N: Note> ReplyQueue<N> {
         Some((&entry.note, entry.statement))
     }
 
+    /// Whether the next frame may not go to the client as it comes.
+    pub fn rewrites(&self) -> bool {
+        let mut entries = self.entries.iter();
+        entries
+            .find(|entry| entry.request != Request::CopyEnd)
+            .is_some_and(|entry| entry.asker == Asker::Proxy || entry.hidden() != Hidden::Absent)
+    }
+
     /// The running statement's rows hold no hidden column after all: they are the client's.
     pub fn nothing_hidden(&mut self) {
         if let Some(entry) = self.entries.front_mut() {

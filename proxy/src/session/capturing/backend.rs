@@ -1,12 +1,12 @@
 //! What the source's replies mean to a captured session.
 //!
-//! Does not touch bytes, but for error positions.
+//! Does not touch bytes.
 
 use bytes::Bytes;
 use protocol::decide::reply_queue::Event;
 use protocol::decide::statement::{SessionEffect, Statement, Write};
 use protocol::decide::transaction::Ready;
-use protocol::wire::backend::{CommandTag, ErrorFields, ParameterStatus, TransactionStatus};
+use protocol::wire::backend::{CommandTag, ParameterStatus, TransactionStatus};
 
 use super::note::Run;
 use super::{Capturing, Note};
@@ -88,7 +88,8 @@ impl Capturing {
         if statement.is_none() && run.analysis.unreadable.is_none() {
             return None;
         }
-        if let (Some(rows), Some(_)) = (tag.as_ref().and_then(CommandTag::rows), run.captured(index))
+        if let (Some(rows), Some(_)) =
+            (tag.as_ref().and_then(CommandTag::rows), run.captured(index))
         {
             let count = usize::try_from(rows).unwrap_or(usize::MAX);
             self.capture.saw_rows(&run.analysis, count);
@@ -130,16 +131,4 @@ impl Capturing {
             }
         }
     }
-}
-
-/// Sets an error's or a notice's position to what it would be in the client's own text. Whether
-/// anything had to be changed.
-pub(in crate::session) fn correct_position(fields: &mut ErrorFields, note: &Note) -> bool {
-    let rewritten = note.rewritten().and_then(|it| it.rewritten.as_ref());
-    let Some((rewritten, position)) = rewritten.zip(fields.position()) else {
-        return false;
-    };
-    let corrected = rewritten.client_position(position);
-    fields.set_position(corrected);
-    corrected != position
 }

@@ -27,6 +27,7 @@ use crate::capture::{Capture, TransactionLog};
 
 pub(super) use note::Note;
 use note::Text;
+pub(super) use rows::describe;
 
 /// A longer text is not looked at, and so not captured.
 const TEXT_SIZE_MAX: usize = 1 << 20;

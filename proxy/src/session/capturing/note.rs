@@ -7,7 +7,7 @@ use std::rc::Rc;
 use protocol::decide::names::Change;
 use protocol::decide::record::ValueFormat;
 use protocol::decide::reply_queue::{self, Hidden};
-use protocol::decide::statement::{Analysis, Captured, ClientColumns, Write};
+use protocol::decide::statement::{Analysis, Captured, ClientColumns, Rewritten, Write};
 use protocol::wire::frontend::Parse;
 
 /// How a text was sent.
@@ -32,7 +32,7 @@ impl Form {
 
 /// The text of a statement that can be bound.
 #[derive(Debug)]
-pub(super) struct Text {
+pub(in crate::session) struct Text {
     /// What it does, in the session's state as `fingerprint` says.
     pub(super) analysis: Rc<Analysis>,
     pub(super) form: Form,
@@ -117,8 +117,8 @@ pub(in crate::session) enum Note {
 }
 
 impl Note {
-    /// How the text was sent whose positions an error counts in.
-    pub(super) fn rewritten(&self) -> Option<&Analysis> {
+    /// The text that was sent in place of the client's, in which errors count positions.
+    pub(in crate::session) fn rewritten(&self) -> Option<&Rewritten> {
         let (analysis, form) = match self {
             Self::Statement(_, Some(text)) => (&text.analysis, text.form),
             Self::Run(run) => (&run.analysis, run.form),
@@ -126,7 +126,8 @@ impl Note {
                 return None;
             }
         };
-        (form == Form::Rewritten).then_some(analysis)
+        let rewritten = analysis.rewritten.as_ref();
+        rewritten.filter(|_| form == Form::Rewritten)
     }
 }
 

@@ -1,0 +1,77 @@
+//! What capture needs besides the workers: the catalog reader and the mirror's thread.
+//!
+//! Started before the first client and ended after the last, so that what clients have committed
+//! can still be sent. Does not take part in sessions.
+
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::capture::Capture;
+use crate::catalog::{self, CatalogHandle};
+use crate::config::Config;
+use crate::error::ProxyError;
+use crate::mirror::{self, MirrorConfig, MirrorHandle};
+
+/// What a worker needs to capture: handles that cross threads.
+#[derive(Debug, Clone)]
+pub(crate) struct CaptureSource {
+    catalog: CatalogHandle,
+    mirror: MirrorHandle,
+}
+
+impl CaptureSource {
+    /// The part that stays on its worker's thread.
+    pub(crate) fn capture(self) -> Capture {
+        Capture::new(self.catalog, self.mirror)
+    }
+}
+
+/// The catalog reader and the mirror, running.
+#[derive(Debug)]
+pub(crate) struct Mirroring {
+    source: CaptureSource,
+    end: CancellationToken,
+    reader: JoinHandle<()>,
+    mirror_ended: oneshot::Receiver<()>,
+}
+
+impl Mirroring {
+    /// Starts both, if writes are to be captured.
+    pub(crate) fn start(config: &Config) -> Result<Option<Self>, ProxyError> {
+        if !config.captures() {
+            return Ok(None);
+        }
+        let end = CancellationToken::new();
+        let catalog = CatalogHandle::new();
+        let mirror = MirrorConfig {
+            mode: config.mirror,
+            target: config.target.clone(),
+            names: control::names(config.source.database()),
+            catalog: catalog.clone(),
+            proxy_id: rand::random(),
+        };
+        let (mirror, mirror_ended) =
+            mirror::start(mirror, end.clone()).map_err(ProxyError::Thread)?;
+        let reading = catalog::run(config.source.clone(), catalog.clone(), end.clone());
+        Ok(Some(Self {
+            source: CaptureSource { catalog, mirror },
+            reader: tokio::spawn(reading),
+            end,
+            mirror_ended,
+        }))
+    }
+
+    /// What the workers get.
+    pub(crate) fn source(&self) -> CaptureSource {
+        self.source.clone()
+    }
+
+    /// Ends both, once what was queued has been sent or its time is over.
+    pub(crate) async fn end(self) {
+        self.end.cancel();
+        // The sender is dropped with its thread, whether or not it said something.
+        drop(self.mirror_ended.await);
+        drop(self.reader.await);
+    }
+}
