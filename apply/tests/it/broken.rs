@@ -29,11 +29,8 @@ impl Ground {
     /// The log's own delete of row 1, so many bytes after the stream's start: rules 1 and 3.
     fn logged_delete(&self, after: u64) -> String {
         let key = self.key("pair", &Self::pair(1, 1));
-        let key: String = key
-            .bytes()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let bytes = key.bytes().iter();
+        let key = bytes.fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
         format!(
             "INSERT INTO segue.row_rev AS held \
                  (\"table\", key, rev, from_log, verified, tombstone) \

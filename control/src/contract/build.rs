@@ -59,7 +59,7 @@ pub async fn build(
     Ok(survey(&source, &target, selection))
 }
 
-fn survey(source: &Catalog, target: &Catalog, selection: &Selection) -> Survey {
+pub(super) fn survey(source: &Catalog, target: &Catalog, selection: &Selection) -> Survey {
     let mut survey = Survey {
         contract: Contract {
             version: 1,

@@ -9,3 +9,6 @@ mod stored;
 
 pub use build::{LeftOut, Selection, Survey, build};
 pub use stored::{Phase, PhaseName, load_from_source};
+
+#[cfg(test)]
+mod tests;

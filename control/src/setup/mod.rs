@@ -168,6 +168,7 @@ async fn examine(options: &Options) -> Result<Examined, ControlError> {
     })
 }
 
+#[expect(clippy::ref_option, reason = "serde passes references")]
 fn as_text<S: serde::Serializer>(lsn: &Option<Lsn>, out: S) -> Result<S::Ok, S::Error> {
     match lsn {
         Some(lsn) => out.collect_str(lsn),
