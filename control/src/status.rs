@@ -93,13 +93,13 @@ pub struct Mirror {
     pub gate: Gate,
     /// Proxies that renewed their lease lately.
     pub proxies: u64,
-    /// Rows whose effect was captured.
+    /// Transactions captured whole.
     pub captured: u64,
-    /// Transactions handed to the target.
-    pub transactions: u64,
-    /// Writes left to the log on purpose, by reason.
+    /// Of those, the ones that the target has committed early.
+    pub accepted: u64,
+    /// Transactions left to the log on purpose, by reason.
     pub deferred: BTreeMap<String, u64>,
-    /// Transactions that the mirror should have brought and did not, by reason.
+    /// Captured transactions that did not reach the target early, by reason.
     pub failed: BTreeMap<String, u64>,
     /// From a source commit to the same rows on the target, at the slowest living proxy.
     pub staleness_seconds_p50: Option<f64>,
@@ -284,7 +284,8 @@ async fn read_reconciler(
 #[serde(default)]
 struct ProxyCounters {
     captured: u64,
-    transactions: u64,
+    #[serde(rename = "transactions")]
+    accepted: u64,
     deferred: BTreeMap<String, u64>,
     failed: BTreeMap<String, u64>,
     staleness_seconds_p50: Option<f64>,
@@ -313,7 +314,7 @@ async fn read_proxies(snapshot: &Transaction<'_>, mirror: &mut Mirror) -> Result
 /// A proxy that is gone still counts for the totals; its staleness says nothing of now.
 fn add_proxy(mirror: &mut Mirror, counters: ProxyCounters, living: bool) {
     mirror.captured += counters.captured;
-    mirror.transactions += counters.transactions;
+    mirror.accepted += counters.accepted;
     add_each(&mut mirror.deferred, counters.deferred);
     add_each(&mut mirror.failed, counters.failed);
     if living {

@@ -358,7 +358,7 @@ fn titled(decimal: Option<&str>) -> String {
 fn mirror(page: &mut String, report: &Report) {
     let facts = &report.status;
     let rows = &facts.rows;
-    page.push_str("<h2>What became of the rows</h2><div class=\"wide\"><table><tbody>");
+    page.push_str("<h2>What became of the writes</h2><div class=\"wide\"><table><tbody>");
     let mut line = |label: &str, total: u64, why: &str| {
         push(
             page,
@@ -372,32 +372,32 @@ fn mirror(page: &mut String, report: &Report) {
     };
     let total = |counts: &std::collections::BTreeMap<String, u64>| counts.values().sum();
     line(
-        "captured by the proxies",
+        "transactions captured by the proxies",
         facts.mirror.captured,
-        &format!("in {} transactions", count(facts.mirror.transactions)),
+        &format!("{} accepted by the target", count(facts.mirror.accepted)),
     );
     line(
-        "left to the log on purpose",
+        "transactions left to the log on purpose",
         total(&facts.mirror.deferred),
         &reasons(&facts.mirror.deferred),
     );
     line(
-        "mirror failed, left to the log",
+        "transactions that the mirror lost to the log",
         total(&facts.mirror.failed),
         &reasons(&facts.mirror.failed),
     );
     line(
-        "verified by the log",
+        "rows verified by the log",
         rows.verified,
         "the mirror's work, and equal",
     );
     line(
-        "applied by the log",
+        "rows applied by the log",
         rows.applied,
         &reasons(&rows.applied_why),
     );
     line(
-        "repaired by the log",
+        "rows repaired",
         rows.repaired,
         "the target held something else",
     );

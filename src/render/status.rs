@@ -146,9 +146,9 @@ fn mirror(screen: &mut Screen, facts: &StatusFacts) {
     screen.line(
         "captured",
         &format!(
-            "{} rows in {} transactions",
+            "{} transactions, {} accepted by the target",
             count(mirror.captured),
-            count(mirror.transactions)
+            count(mirror.accepted)
         ),
     );
     screen.line(
