@@ -1,1 +1,42 @@
-//! Segue: reconciler.
+//! The reconciler: the source's log is the authority, and this is what makes the target agree.
+//!
+//! [`run`] supervises one session after another. A session has an intake (the source's change
+//! stream), a foreign intake (the target's own, for writes that are not ours) and one applier, which
+//! is the only task that writes; it resumes from `segue.progress`. Does not mirror: early writes go
+//! on while it is away.
+
+mod applier;
+mod error;
+mod foreign;
+mod intake;
+mod metrics;
+mod relations;
+mod replication;
+mod session;
+mod source;
+mod stats;
+mod supervisor;
+
+use control::Dsn;
+use tokio_util::sync::CancellationToken;
+
+pub use error::ReconcilerError;
+
+/// What a reconciler needs to know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The database that is moved.
+    pub source: Dsn,
+    /// Where it is moved to.
+    pub target: Dsn,
+}
+
+/// Reconciles until `shutdown` is cancelled. `ready` is called once, when the stream has been taken
+/// over. An error means that a person has to do something; nothing is lost by it.
+pub async fn run(
+    config: Config,
+    shutdown: CancellationToken,
+    ready: impl FnOnce(),
+) -> Result<(), ReconcilerError> {
+    supervisor::run(config, shutdown, ready).await
+}

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use protocol::contract::{Contract, Table};
 use protocol::decide::assembly::LoggedWrite;
 use protocol::decide::floor::Floor;
+use protocol::decide::verdict::OwedWhy;
 use protocol::decide::working_set::{MirrorOutcome, Net, Operation, OwedRow, Tally, WorkingSet};
 use protocol::lsn::Lsn;
 use protocol::op_id::OpId;
@@ -34,7 +35,7 @@ use protocol::xid::Xid;
 
 pub use self::error::LoggedError;
 pub use self::notes::ForeignWrite;
-pub use self::reread::{FreshRead, FreshRow, Settled, Settlement};
+pub use self::reread::{ForeignTrace, FreshRead, FreshRow, Settled, Settlement};
 use crate::connection::{Connection, ConnectionError, EncodeError, Format, Parameter, ResultSet};
 use crate::statements::Statements;
 
@@ -231,6 +232,21 @@ impl LoggedWriter {
         let results = self.run().await?;
         debug_assert_eq!(results.first().map(ResultSet::affected), Some(1));
         self.advance(end);
+        Ok(())
+    }
+
+    /// Has rows read again.
+    pub async fn owe(&mut self, keys: &[RowKey], why: OwedWhy) -> Result<(), LoggedError> {
+        let owed: Vec<OwedRow> = keys
+            .iter()
+            .map(|key| OwedRow {
+                key: key.clone(),
+                why,
+                xid: None,
+            })
+            .collect();
+        self.queue_owed(&owed)?;
+        self.run().await?;
         Ok(())
     }
 

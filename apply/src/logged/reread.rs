@@ -24,15 +24,21 @@ pub struct FreshRow {
     pub key: RowKey,
     /// The source's row.
     pub row: Option<Image>,
-    /// Why it was owed.
-    pub why: String,
     /// The logged transaction that the read has to contain.
     pub xid: Option<Xid>,
     /// The unverified entry that the log has passed by, if that is why it is owed (rule 13).
     pub passed: Option<Revision>,
-    /// For a foreign write whose row is equal again: the columns in which it differed from the
-    /// source, or none if that is not known.
-    pub foreign_columns: Option<Vec<usize>>,
+    /// What somebody else had made of the row, where that is known.
+    pub foreign: Option<ForeignTrace>,
+}
+
+/// In what somebody else's write differed from what the source holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ForeignTrace {
+    /// Whether it differed at all.
+    pub differed: bool,
+    /// Places of the columns, where both are rows.
+    pub columns: Vec<usize>,
 }
 
 /// The read that the rows come from.
@@ -315,19 +321,19 @@ impl LoggedWriter {
 impl Judged<'_> {
     /// What to say of the divergences that were open on the row.
     fn completion(&self, as_of: Revision) -> Completion<'_> {
-        let (state, repair, columns): (_, _, &[usize]) = match &self.fresh.foreign_columns {
+        let (state, repair, columns): (_, _, &[usize]) = match &self.fresh.foreign {
             _ if self.differs => (
                 State::Repaired,
                 "the row was read again from the source and written",
                 &self.columns,
             ),
-            Some(columns) if columns.is_empty() => {
+            Some(trace) if !trace.differed => {
                 (State::Ignored, "it wrote what the source holds", &[])
             }
-            Some(columns) => (
+            Some(trace) => (
                 State::Repaired,
                 "a later version from the source had overwritten it",
-                columns,
+                &trace.columns,
             ),
             // After a restart only the row as it was found is known.
             None => (State::Compare, "the row was read again and is equal", &[]),

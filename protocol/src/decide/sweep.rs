@@ -53,13 +53,10 @@ impl Sweep {
         late.map(|(key, _)| key.clone()).collect()
     }
 
-    /// Whether the log has passed by this very entry.
-    pub fn is_passed(&self, key: &RowKey, rev: Revision, op_id: Option<OpId>, passed: Lsn) -> bool {
-        self.seen
-            .get(key)
-            .is_some_and(|(seen_rev, seen_op, since)| {
-                (*seen_rev, *seen_op) == (rev, op_id) && has_passed(passed, *since)
-            })
+    /// The revision of the key's entry, if the log has passed it by.
+    pub fn passed_rev(&self, key: &RowKey, passed: Lsn) -> Option<Revision> {
+        let seen = self.seen.get(key).filter(|seen| has_passed(passed, seen.2));
+        seen.map(|(rev, _, _)| *rev)
     }
 }
 
@@ -97,7 +94,9 @@ mod tests {
         sweep.observe(vec![sighting(5)], Lsn::new(100));
         sweep.observe(vec![sighting(5)], Lsn::new(200));
         assert!(sweep.passed_by(Lsn::new(99)).is_empty());
-        assert_eq!(sweep.passed_by(Lsn::new(100)), [sighting(5).key]);
+        let late = sighting(5);
+        assert_eq!(sweep.passed_by(Lsn::new(100)), [late.key.clone()]);
+        assert_eq!(sweep.passed_rev(&late.key, Lsn::new(100)), Some(late.rev));
     }
 
     #[test]

@@ -1,0 +1,144 @@
+//! The mirror gate and its floor (rules 4 to 6), and the entries that a floor makes dispensable.
+
+use std::time::Duration;
+
+use protocol::lsn::Lsn;
+use protocol::revision::Revision;
+use protocol::xid::Xid;
+use tokio::time::Instant;
+
+use super::Applier;
+use crate::error::ReconcilerError;
+
+/// How far the floor stays behind the stream: early writes come within milliseconds, and the few
+/// that take longer are the stream's.
+const FLOOR_AGE: Duration = Duration::from_secs(5);
+
+/// Entries dropped at once, so that a batch never waits long behind it.
+const DROPPED_MAX: usize = 50_000;
+
+impl Applier<'_> {
+    /// Opens the gate where it is not there: a crash of the target has emptied it together with all
+    /// entries. What committed at the source before now is then left to the stream (rule 6).
+    pub(crate) async fn arm(&mut self) -> Result<(), ReconcilerError> {
+        let found = self
+            .target_text("SELECT floor::text FROM segue.mirror_gate")
+            .await?;
+        let floor = match found.and_then(|floor| floor.parse().ok()) {
+            Some(packed) => Revision::from_packed(packed).ok(),
+            None => None,
+        };
+        let floor = match floor {
+            Some(floor) => floor,
+            None => self.arm_anew().await?,
+        };
+        let xmax = self
+            .target_xid("SELECT pg_snapshot_xmax(pg_current_snapshot())")
+            .await?;
+        self.floor.raised(floor, xmax);
+        Ok(())
+    }
+
+    async fn arm_anew(&mut self) -> Result<Revision, ReconcilerError> {
+        self.here = self.source.whereabouts(&self.identity.slot).await?;
+        let floor = self.revision(self.here.insert_lsn)?;
+        let epoch = self.identity.epoch.number();
+        self.execute(&format!(
+            "INSERT INTO segue.mirror_gate (epoch, floor) VALUES ({epoch}, {floor})"
+        ))
+        .await?;
+        let lsn = self.here.insert_lsn;
+        tracing::info!(%lsn, "gate armed");
+        self.event(
+            "gate_armed",
+            &format!(
+                "the target had lost its recent entries in a crash; mirroring starts again \
+                 above {lsn}, and the log brings everything before"
+            ),
+        )
+        .await?;
+        Ok(floor)
+    }
+
+    /// Raises the floor behind the stream, one drain at a time, and drops what it covers.
+    pub(super) async fn raise_floor(&mut self) -> Result<(), ReconcilerError> {
+        self.floor.source_settled_below(self.here.snapshot.xmin());
+        let xmin = self
+            .target_xid("SELECT pg_snapshot_xmin(pg_current_snapshot())")
+            .await?;
+        self.floor.observe(xmin);
+        self.history.push_back((Instant::now(), self.passed));
+        let mut reached = None;
+        while let Some((at, lsn)) = self.history.front().copied() {
+            if at.elapsed() < FLOOR_AGE {
+                break;
+            }
+            reached = Some(lsn);
+            self.history.pop_front();
+        }
+        if let (Some(lsn), true) = (reached, self.floor.is_settled()) {
+            self.raise_to(lsn).await?;
+        }
+        self.drop_entries().await
+    }
+
+    async fn raise_to(&mut self, lsn: Lsn) -> Result<(), ReconcilerError> {
+        let floor = self.revision(lsn)?;
+        if self
+            .floor
+            .effective()
+            .is_some_and(|effective| floor <= effective)
+        {
+            return Ok(());
+        }
+        let epoch = self.identity.epoch.number();
+        let raised = self
+            .target_text(&format!(
+                "UPDATE segue.mirror_gate SET floor = greatest(floor, {floor}) \
+                 WHERE epoch = {epoch} RETURNING floor::text"
+            ))
+            .await?;
+        // Somebody has shut the gate: no early write enters, and entries stay as they are.
+        let raised = raised.and_then(|floor| floor.parse().ok());
+        if let Some(Ok(floor)) = raised.map(Revision::from_packed) {
+            let xmax = self
+                .target_xid("SELECT pg_snapshot_xmax(pg_current_snapshot())")
+                .await?;
+            self.floor.raised(floor, xmax);
+            let xmin = self
+                .target_xid("SELECT pg_snapshot_xmin(pg_current_snapshot())")
+                .await?;
+            self.floor.observe(xmin);
+        }
+        Ok(())
+    }
+
+    /// Entries that an early writer holds are passed over: it would wait for us, and we for it.
+    async fn drop_entries(&mut self) -> Result<(), ReconcilerError> {
+        let Some(floor) = self.floor.effective() else {
+            return Ok(());
+        };
+        let xmin = self.floor.source_xmin();
+        self.execute(&format!(
+            "DELETE FROM segue.row_rev WHERE ctid = ANY (ARRAY(\
+               SELECT ctid FROM segue.row_rev \
+               WHERE verified AND rev <= {floor} AND coalesce(xid, 0) < {xmin} \
+               LIMIT {DROPPED_MAX} FOR UPDATE SKIP LOCKED))"
+        ))
+        .await
+    }
+
+    pub(super) fn revision(&self, lsn: Lsn) -> Result<Revision, ReconcilerError> {
+        let revision = Revision::logged(self.identity.epoch, lsn);
+        revision.map_err(|error| ReconcilerError::Logged(error.into()))
+    }
+
+    async fn target_xid(&mut self, sql: &str) -> Result<Xid, ReconcilerError> {
+        let text = self.target_text(sql).await?;
+        let id = text.and_then(|text| text.parse().ok());
+        id.map(Xid::new).ok_or(ReconcilerError::Answer {
+            side: control::Side::Target,
+            what: "a transaction id",
+        })
+    }
+}

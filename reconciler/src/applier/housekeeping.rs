@@ -1,0 +1,177 @@
+//! What is done once a second: the sweep for phantoms, the floor, the account.
+
+use bytes::Bytes;
+use control::Side;
+use protocol::decide::sweep::Sighting;
+use protocol::decide::verdict::OwedWhy;
+use protocol::op_id::OpId;
+use protocol::revision::Revision;
+use protocol::row::RowKey;
+
+use super::Applier;
+use crate::error::ReconcilerError;
+use crate::stats::Positions;
+
+/// Unverified entries looked at in a sweep. They live for milliseconds; those beyond are seen when
+/// these are gone.
+const SIGHTINGS_MAX: usize = 10_000;
+
+/// Rounds between removals of old samples and records.
+const TIDY_ROUNDS: u64 = 60;
+
+/// A row that is owed for longer says that something holds it up.
+const OWED_ALARM_SECONDS: u64 = 60;
+
+impl Applier<'_> {
+    pub(super) async fn keep_house(&mut self) -> Result<(), ReconcilerError> {
+        let sightings = self.unverified().await?;
+        self.here = self.source.whereabouts(&self.identity.slot).await?;
+        self.sweep.observe(sightings, self.here.insert_lsn);
+        self.horizon.observe(&self.here.snapshot);
+        self.owe_phantoms().await?;
+        self.raise_floor().await?;
+        self.report().await?;
+        if self.rounds.is_multiple_of(TIDY_ROUNDS) {
+            self.tidy().await?;
+        }
+        self.rounds += 1;
+        Ok(())
+    }
+
+    async fn unverified(&mut self) -> Result<Vec<Sighting>, ReconcilerError> {
+        let sql = format!(
+            r#"SELECT "table", encode(key, 'hex'), rev::text, replace(op_id::text, '-', '')
+               FROM segue.row_rev WHERE NOT verified LIMIT {SIGHTINGS_MAX}"#
+        );
+        let rows = self.writer.connection().query_simple(&sql).await?;
+        let mut sightings = Vec::with_capacity(rows.len());
+        for row in rows {
+            sightings.push(self.sighting(&row).ok_or(ReconcilerError::Answer {
+                side: Side::Target,
+                what: "an entry of segue.row_rev",
+            })?);
+        }
+        Ok(sightings)
+    }
+
+    fn sighting(&self, row: &[Option<Bytes>]) -> Option<Sighting> {
+        let key = self.stored_key(row)?;
+        let rev = text(row, 2)?.parse().ok()?;
+        let op_id = match text(row, 3) {
+            Some(digits) => Some(u128::from_str_radix(&digits, 16).ok()?),
+            None => None,
+        };
+        Some(Sighting {
+            key,
+            rev: Revision::from_packed(rev).ok()?,
+            op_id: op_id.map(|id| OpId::from_bytes(id.to_be_bytes())),
+        })
+    }
+
+    /// A key from its table's name and its bytes in hexadecimal, the first two columns of a row.
+    pub(super) fn stored_key(&self, row: &[Option<Bytes>]) -> Option<RowKey> {
+        let (index, _) = self.contract.find_name(&text(row, 0)?)?;
+        let hex = text(row, 1)?;
+        let bytes: Option<Bytes> = (0..hex.len() / 2)
+            .map(|place| {
+                let pair = hex.get(place * 2..place * 2 + 2)?;
+                u8::from_str_radix(pair, 16).ok()
+            })
+            .collect();
+        Some(RowKey::from_stored(index, bytes?))
+    }
+
+    async fn owe_phantoms(&mut self) -> Result<(), ReconcilerError> {
+        let late = self.sweep.passed_by(self.passed);
+        let late: Vec<_> = late
+            .into_iter()
+            .filter(|key| !self.owed.contains(key))
+            .collect();
+        if late.is_empty() {
+            return Ok(());
+        }
+        self.writer.owe(&late, OwedWhy::Unverified).await?;
+        for key in late {
+            self.owed.add(key, OwedWhy::Unverified.label(), None);
+        }
+        Ok(())
+    }
+
+    async fn report(&mut self) -> Result<(), ReconcilerError> {
+        let lag = self.stats.lag(&self.here, self.passed);
+        let proven = self.stats.percentiles();
+        crate::metrics::lag_measured(lag.bytes, lag.seconds, self.owed.len());
+        let positions = Positions {
+            received: self.passed.max(*self.durable.borrow()),
+            applied: self.passed,
+            floor: self.floor.effective().map(|floor| floor.lsn().to_string()),
+        };
+        let counters = self.stats.counters(&self.here, positions, lag, proven);
+        let [verified, applied, repaired] = self.stats.totals();
+        let stream = literal(&self.identity.stream);
+        let json = literal(&counters.to_string());
+        self.execute(&format!(
+            "INSERT INTO segue.reconciler (stream, at, counters) \
+             VALUES ({stream}, clock_timestamp(), {json}) \
+             ON CONFLICT (stream) DO UPDATE SET at = excluded.at, counters = excluded.counters; \
+             INSERT INTO segue.sample (at, lag_bytes, lag_seconds, staleness_seconds_p50, \
+                 staleness_seconds_p99, verified, applied, repaired) \
+             SELECT clock_timestamp(), {}, {}, \
+                    max((counters ->> 'staleness_seconds_p50')::float8), \
+                    max((counters ->> 'staleness_seconds_p99')::float8), \
+                    {verified}, {applied}, {repaired} \
+             FROM segue.proxy WHERE lease > clock_timestamp() - interval '5 seconds' \
+             ON CONFLICT (at) DO NOTHING",
+            lag.bytes, lag.seconds
+        ))
+        .await?;
+        if self.owed.alarm(OWED_ALARM_SECONDS) {
+            let text = format!("a row has been owed for more than {OWED_ALARM_SECONDS} seconds");
+            tracing::warn!(owed = self.owed.len(), "{text}");
+            self.event("owed_long", &text).await?;
+        }
+        Ok(())
+    }
+
+    async fn tidy(&mut self) -> Result<(), ReconcilerError> {
+        self.execute(
+            "DELETE FROM segue.sample WHERE at < clock_timestamp() - interval '1 day'; \
+             DELETE FROM segue.op WHERE mirrored_at < clock_timestamp() - interval '10 minutes'; \
+             DELETE FROM segue.proxy WHERE lease < clock_timestamp() - interval '1 day'",
+        )
+        .await
+    }
+
+    /// Records what happened to the machinery.
+    pub(crate) async fn event(&mut self, kind: &str, text: &str) -> Result<(), ReconcilerError> {
+        self.execute(&format!(
+            "INSERT INTO segue.event (kind, text) VALUES ({}, {})",
+            literal(kind),
+            literal(text)
+        ))
+        .await
+    }
+
+    pub(super) async fn execute(&mut self, sql: &str) -> Result<(), ReconcilerError> {
+        self.writer.connection().query_simple(sql).await?;
+        Ok(())
+    }
+
+    /// The first value of a query's answer.
+    pub(super) async fn target_text(
+        &mut self,
+        sql: &str,
+    ) -> Result<Option<String>, ReconcilerError> {
+        let rows = self.writer.connection().query_simple(sql).await?;
+        Ok(rows.first().and_then(|row| text(row, 0)))
+    }
+}
+
+pub(super) fn text(row: &[Option<Bytes>], place: usize) -> Option<String> {
+    let column = row.get(place)?.as_ref()?;
+    Some(String::from_utf8_lossy(column).into_owned())
+}
+
+pub(super) fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}

@@ -1,0 +1,298 @@
+//! The applier: the one task that writes at the target.
+//!
+//! Batches, re-reads, foreign writes, floors and the account take turns here, so that the tests of
+//! rule 8 need no further locks. Does not read the streams: parts come through bounded queues.
+
+mod floors;
+mod housekeeping;
+mod owed;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use apply::logged::{Applied, LoggedWriter, SourceTransaction};
+use protocol::contract::Contract;
+use protocol::decide::assembly::{LoggedWrite, Segment};
+use protocol::decide::floor::Floor;
+use protocol::decide::reread::Horizon;
+use protocol::decide::sweep::Sweep;
+use protocol::decide::working_set::Operation;
+use protocol::lsn::Lsn;
+use protocol::op_id::OpId;
+use protocol::revision::Epoch;
+use protocol::xid::Xid;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use self::owed::OwedBook;
+use crate::error::ReconcilerError;
+use crate::foreign::ForeignPart;
+use crate::intake::{End, Part, Piece};
+use crate::source::{Source, Whereabouts};
+use crate::stats::Stats;
+
+/// Rows locked and read at once: two round trips are shared by many, and an early writer that meets
+/// one of the locks still gets it within its `lock_timeout`.
+const BATCH_ROWS_MAX: usize = 1_000;
+
+/// Floors, sweeps, the account.
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether an owed row is due.
+const OWED_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What an applier works with.
+pub(crate) struct Applier<'a> {
+    pub(crate) writer: LoggedWriter,
+    pub(crate) source: Source,
+    pub(crate) contract: Arc<Contract>,
+    pub(crate) identity: Identity,
+    pub(crate) stats: &'a mut Stats,
+    pub(crate) durable: watch::Sender<Lsn>,
+    pub(crate) foreign_durable: watch::Sender<Lsn>,
+    floor: Floor,
+    horizon: Horizon,
+    sweep: Sweep,
+    owed: OwedBook,
+    /// Where the source was when it was asked last.
+    here: Whereabouts,
+    /// The stream has been applied up to here.
+    passed: Lsn,
+    /// Where the stream was a few seconds ago: what the floor may be raised to.
+    history: VecDeque<(Instant, Lsn)>,
+    /// A transaction that is applied step by step.
+    open: Option<Operation>,
+    rounds: u64,
+}
+
+/// Which migration this is.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    pub(crate) system_identifier: u64,
+    pub(crate) epoch: Epoch,
+    pub(crate) stream: String,
+    pub(crate) slot: String,
+    pub(crate) foreign_stream: String,
+}
+
+/// Where an applier is told what to do.
+pub(crate) struct Queues {
+    pub(crate) parts: mpsc::Receiver<Part>,
+    pub(crate) foreign: mpsc::Receiver<ForeignPart>,
+}
+
+/// Source transactions that are applied together.
+#[derive(Default)]
+struct Batch {
+    transactions: Vec<SourceTransaction>,
+    ends: Vec<End>,
+    row_count: usize,
+}
+
+impl<'a> Applier<'a> {
+    pub(crate) async fn open(
+        writer: LoggedWriter,
+        mut source: Source,
+        contract: Arc<Contract>,
+        identity: Identity,
+        stats: &'a mut Stats,
+    ) -> Result<Self, ReconcilerError> {
+        let here = source.whereabouts(&identity.slot).await?;
+        let passed = writer.position();
+        Ok(Self {
+            horizon: Horizon::starting_at(here.snapshot.xmax()),
+            durable: watch::Sender::new(passed),
+            foreign_durable: watch::Sender::new(Lsn::ZERO),
+            floor: Floor::unknown(),
+            sweep: Sweep::default(),
+            owed: OwedBook::default(),
+            history: VecDeque::new(),
+            open: None,
+            rounds: 0,
+            writer,
+            source,
+            contract,
+            identity,
+            stats,
+            here,
+            passed,
+        })
+    }
+
+    /// Works until it is cancelled or a queue ends.
+    pub(crate) async fn run(
+        mut self,
+        mut queues: Queues,
+        cancel: CancellationToken,
+    ) -> Result<(), ReconcilerError> {
+        let mut housekeeping = tokio::time::interval(HOUSEKEEPING_INTERVAL);
+        housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut owed = tokio::time::interval(OWED_INTERVAL);
+        owed.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Ok(()),
+                _ = housekeeping.tick(), if self.open.is_none() => self.keep_house().await?,
+                _ = owed.tick(), if self.open.is_none() => self.read_owed_again().await?,
+                part = queues.foreign.recv(), if self.open.is_none() => match part {
+                    Some(part) => self.take_foreign(part).await?,
+                    None => return Ok(()),
+                },
+                part = queues.parts.recv() => match part {
+                    Some(part) => self.apply_parts(part, &mut queues.parts).await?,
+                    None => return Ok(()),
+                },
+            }
+        }
+    }
+
+    /// Applies a part and what has come behind it.
+    async fn apply_parts(
+        &mut self,
+        first: Part,
+        parts: &mut mpsc::Receiver<Part>,
+    ) -> Result<(), ReconcilerError> {
+        let mut batch = Batch::default();
+        let mut position = self.passed;
+        let mut next = Some(first);
+        while let Some(part) = next {
+            match part {
+                Part::Position(lsn) => position = position.max(lsn),
+                Part::Changes(piece) => self.add(piece, &mut batch).await?,
+            }
+            next = if batch.row_count < BATCH_ROWS_MAX {
+                parts.try_recv().ok()
+            } else {
+                None
+            };
+        }
+        self.flush(&mut batch).await?;
+        self.passed = self.passed.max(position);
+        Ok(())
+    }
+
+    async fn add(&mut self, piece: Piece, batch: &mut Batch) -> Result<(), ReconcilerError> {
+        let is_replay = piece
+            .end
+            .is_some_and(|end| end.end_lsn <= self.writer.position());
+        if is_replay && self.open.is_none() {
+            return Ok(());
+        }
+        match (piece.end, whole(&piece.segments)) {
+            (Some(end), Some(writes)) if self.open.is_none() => {
+                batch.row_count += writes.len();
+                batch.transactions.push(SourceTransaction {
+                    op_id: self.op_id(piece.begin.xid),
+                    xid: self.xid(piece.begin.xid),
+                    end_lsn: end.end_lsn,
+                    writes: writes.to_vec(),
+                });
+                batch.ends.push(end);
+                Ok(())
+            }
+            _ => {
+                self.flush(batch).await?;
+                self.step(piece).await
+            }
+        }
+    }
+
+    async fn flush(&mut self, batch: &mut Batch) -> Result<(), ReconcilerError> {
+        let Batch {
+            transactions, ends, ..
+        } = std::mem::take(batch);
+        if transactions.is_empty() {
+            return Ok(());
+        }
+        let applied = self.writer.apply(&transactions, &self.floor).await?;
+        self.took(applied);
+        for (transaction, end) in transactions.iter().zip(&ends) {
+            self.horizon.applied(transaction.xid);
+            self.stats.proven(end);
+        }
+        self.confirm();
+        Ok(())
+    }
+
+    /// A piece of a large transaction, or one that empties tables.
+    async fn step(&mut self, piece: Piece) -> Result<(), ReconcilerError> {
+        let operation = match self.open.take() {
+            Some(operation) => operation,
+            None => self.begin(piece.begin.xid).await?,
+        };
+        for segment in &piece.segments {
+            match segment {
+                Segment::Writes(writes) => {
+                    for writes in writes.chunks(BATCH_ROWS_MAX) {
+                        let applied = self.writer.step(&operation, writes, &self.floor).await?;
+                        self.took(applied);
+                    }
+                }
+                Segment::Truncate(truncation) => {
+                    self.writer.truncate(truncation).await?;
+                    self.horizon.truncated(operation.xid);
+                }
+            }
+        }
+        match piece.end {
+            None => self.open = Some(operation),
+            Some(end) => {
+                self.writer.commit(end.end_lsn).await?;
+                self.horizon.applied(operation.xid);
+                self.stats.proven(&end);
+                self.confirm();
+            }
+        }
+        Ok(())
+    }
+
+    async fn begin(&mut self, low_xid: u32) -> Result<Operation, ReconcilerError> {
+        let (op_id, xid) = (self.op_id(low_xid), self.xid(low_xid));
+        self.writer.begin().await?;
+        let outcome = self.writer.outcome(op_id).await?;
+        Ok(Operation {
+            op_id,
+            xid,
+            epoch: self.identity.epoch,
+            outcome,
+        })
+    }
+
+    fn took(&mut self, applied: Applied) {
+        self.stats.judged(&applied.tally, applied.findings);
+        for row in applied.owed {
+            self.owed.add(row.key, row.why.label(), row.xid);
+        }
+    }
+
+    fn confirm(&mut self) {
+        let position = self.writer.position();
+        self.passed = self.passed.max(position);
+        self.durable.send_replace(position);
+    }
+
+    fn xid(&self, low: u32) -> Xid {
+        Xid::extend(low, self.here.snapshot.xmax())
+    }
+
+    fn op_id(&self, low_xid: u32) -> OpId {
+        let identity = &self.identity;
+        OpId::of(
+            identity.system_identifier,
+            identity.epoch,
+            self.xid(low_xid),
+        )
+    }
+}
+
+/// The writes of a transaction that can be applied as a set.
+fn whole(segments: &[Segment]) -> Option<&[LoggedWrite]> {
+    match segments {
+        [] => Some(&[]),
+        [Segment::Writes(writes)] => Some(writes),
+        [Segment::Truncate(_)] | [_, _, ..] => None,
+    }
+}

@@ -1,0 +1,247 @@
+//! Owed rows: read again by key until what was read may be used (rules 8, 10 and 13), and the writes
+//! of others at the target, which become owed rows.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use apply::logged::{ForeignTrace, ForeignWrite, FreshRead, FreshRow, Settled};
+use protocol::decide::verdict::OwedWhy;
+use protocol::lsn::Lsn;
+use protocol::row::{Image, RowKey};
+use protocol::xid::Xid;
+use tokio::time::Instant;
+
+use super::Applier;
+use super::housekeeping::text;
+use crate::error::ReconcilerError;
+use crate::foreign::ForeignPart;
+
+/// Rows read again at once.
+const ROWS_MAX: usize = 500;
+
+/// The first pause before a row is read again, doubled each time.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The longest pause.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// What somebody else gave one row is remembered up to here.
+const TRACES_MAX: usize = 8;
+
+/// The rows owed, as `segue.owed` holds them, with what only this process knows.
+#[derive(Debug, Default)]
+pub(super) struct OwedBook {
+    rows: HashMap<RowKey, Owed>,
+    alarmed: bool,
+}
+
+#[derive(Debug)]
+struct Owed {
+    why: String,
+    xid: Option<Xid>,
+    since: Instant,
+    due: Instant,
+    pause: Duration,
+    /// What somebody else made of the row: images, or none where it was deleted.
+    traces: Vec<Option<Image>>,
+}
+
+impl OwedBook {
+    pub(super) fn add(&mut self, key: RowKey, why: &str, xid: Option<Xid>) {
+        let now = Instant::now();
+        let owed = self.rows.entry(key).or_insert_with(|| Owed {
+            why: why.to_owned(),
+            xid,
+            since: now,
+            due: now,
+            pause: PAUSE,
+            traces: Vec::new(),
+        });
+        owed.xid = owed.xid.max(xid);
+        owed.due = now;
+        if owed.why != OwedWhy::Foreign.label() {
+            why.clone_into(&mut owed.why);
+        }
+    }
+
+    fn trace(&mut self, key: &RowKey, image: Option<Image>) {
+        if let Some(owed) = self.rows.get_mut(key)
+            && owed.traces.len() < TRACES_MAX
+        {
+            owed.traces.push(image);
+        }
+    }
+
+    pub(super) fn contains(&self, key: &RowKey) -> bool {
+        self.rows.contains_key(key)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn due(&self) -> Vec<RowKey> {
+        let now = Instant::now();
+        let due = self.rows.iter().filter(|(_, owed)| owed.due <= now);
+        due.take(ROWS_MAX).map(|(key, _)| key.clone()).collect()
+    }
+
+    fn put_off(&mut self, key: &RowKey) {
+        if let Some(owed) = self.rows.get_mut(key) {
+            owed.due = Instant::now() + owed.pause;
+            owed.pause = (owed.pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// Whether a row has begun to be owed for longer than the bound; said once until none is.
+    pub(super) fn alarm(&mut self, bound_seconds: u64) -> bool {
+        let bound = Duration::from_secs(bound_seconds);
+        let late = self.rows.values().any(|owed| owed.since.elapsed() > bound);
+        let begins = late && !self.alarmed;
+        self.alarmed = late;
+        begins
+    }
+}
+
+impl Applier<'_> {
+    /// Takes up what an earlier process left.
+    pub(crate) async fn load_owed(&mut self) -> Result<(), ReconcilerError> {
+        let sql = r#"SELECT "table", encode(key, 'hex'), why, xid::text FROM segue.owed"#;
+        let rows = self.writer.connection().query_simple(sql).await?;
+        for row in rows {
+            let key = self.stored_key(&row);
+            let why = text(&row, 2);
+            let xid = text(&row, 3).and_then(|xid| xid.parse().ok()).map(Xid::new);
+            match (key, why) {
+                (Some(key), Some(why)) => self.owed.add(key, &why, xid),
+                _ => {
+                    return Err(ReconcilerError::Answer {
+                        side: control::Side::Target,
+                        what: "a row of segue.owed",
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the target's own stream was left, and that we follow it; none if it has no slot.
+    pub(crate) async fn foreign_position(
+        &mut self,
+        slot: &str,
+    ) -> Result<Option<Lsn>, ReconcilerError> {
+        let exists = format!("SELECT 1::text FROM pg_replication_slots WHERE slot_name = '{slot}'");
+        if self.target_text(&exists).await?.is_none() {
+            return Ok(None);
+        }
+        let position = self
+            .target_text(&format!(
+                "INSERT INTO segue.progress AS held \
+                     (stream, epoch, commit_lsn, system_identifier, timeline) \
+                 SELECT '{slot}', {}, '0/0', system_identifier::text, 1 FROM pg_control_system() \
+                 ON CONFLICT (stream) DO UPDATE SET commit_lsn = held.commit_lsn \
+                 RETURNING commit_lsn::text",
+                self.identity.epoch.number()
+            ))
+            .await?;
+        Ok(position.and_then(|position| position.parse().ok()))
+    }
+
+    /// Reads the rows that are due again and puts them right where that may be done.
+    pub(super) async fn read_owed_again(&mut self) -> Result<(), ReconcilerError> {
+        let keys = self.owed.due();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let read = self.source.read(&keys).await?;
+        self.horizon.observe(&read.snapshot);
+        let fresh: Vec<FreshRow> = keys
+            .into_iter()
+            .zip(read.rows)
+            .filter_map(|(key, row)| self.fresh(key, row))
+            .collect();
+        let context = FreshRead {
+            snapshot: &read.snapshot,
+            horizon: &self.horizon,
+            as_of: self.revision(read.as_of)?,
+            passed: self.revision(self.passed)?,
+        };
+        let settlement = self.writer.settle(&fresh, &context).await?;
+        let mut repaired = 0;
+        for (key, settled) in settlement.rows {
+            match settled {
+                Settled::Later => self.owed.put_off(&key),
+                Settled::Equal | Settled::Repaired => {
+                    repaired += u64::from(settled == Settled::Repaired);
+                    self.owed.rows.remove(&key);
+                }
+            }
+        }
+        self.stats.reread(repaired);
+        Ok(())
+    }
+
+    fn fresh(&self, key: RowKey, row: Option<Image>) -> Option<FreshRow> {
+        let owed = self.owed.rows.get(&key)?;
+        let foreign = (!owed.traces.is_empty()).then(|| trace(&owed.traces, row.as_ref()));
+        Some(FreshRow {
+            xid: owed.xid,
+            passed: self.sweep.passed_rev(&key, self.passed),
+            foreign,
+            key,
+            row,
+        })
+    }
+
+    /// Somebody else wrote at the target: noted as open, owed, and read again at once.
+    pub(super) async fn take_foreign(&mut self, part: ForeignPart) -> Result<(), ReconcilerError> {
+        if part.end_lsn <= *self.foreign_durable.borrow() && part.end_lsn != Lsn::ZERO {
+            // Told twice: it was recorded before the last session ended.
+            return Ok(());
+        }
+        let writes: Vec<ForeignWrite> = part
+            .rows
+            .iter()
+            .map(|(key, target_lsn, _)| ForeignWrite {
+                key: key.clone(),
+                target_lsn: *target_lsn,
+            })
+            .collect();
+        let stream = self.identity.foreign_stream.clone();
+        self.writer.foreign(&writes, &stream, part.end_lsn).await?;
+        tracing::warn!(rows = writes.len(), "somebody else wrote to the target");
+        for (key, _, image) in part.rows {
+            self.owed.add(key.clone(), OwedWhy::Foreign.label(), None);
+            self.owed.trace(&key, image);
+        }
+        for table in part.emptied {
+            let name = self.contract.table(table).map(|table| table.name.clone());
+            let name = name.unwrap_or_default();
+            let text = format!("somebody else emptied the table {name} at the target");
+            tracing::error!("{text}");
+            self.event("foreign_truncate", &text).await?;
+        }
+        self.foreign_durable.send_replace(part.end_lsn);
+        self.read_owed_again().await
+    }
+}
+
+/// What somebody else's writes differed in from what the source holds now.
+fn trace(images: &[Option<Image>], row: Option<&Image>) -> ForeignTrace {
+    let mut found = ForeignTrace::default();
+    for image in images {
+        match (image, row) {
+            (None, None) => {}
+            (Some(image), Some(row)) => {
+                for column in image.differing(row) {
+                    found.differed = true;
+                    if !found.columns.contains(&column) {
+                        found.columns.push(column);
+                    }
+                }
+            }
+            (Some(_), None) | (None, Some(_)) => found.differed = true,
+        }
+    }
+    found
+}

@@ -1,0 +1,230 @@
+//! Why the reconciler stops, and which failures it only waits out.
+
+use apply::connection::ConnectionError;
+use apply::logged::LoggedError;
+use apply::session::SessionError;
+use apply::statements::WriteError;
+use control::{ConnectCause, ConnectError, ControlError, Side};
+use protocol::reader::ReadError;
+use protocol::row::KeyError;
+
+/// The reconciler failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcilerError {
+    /// The control plane.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// A connection, or a statement on it.
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
+    /// A target session.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// Applying.
+    #[error(transparent)]
+    Logged(#[from] LoggedError),
+    /// A row could not be put into a statement.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The stream cannot be read.
+    #[error("the change stream of the {side} cannot be read")]
+    Stream {
+        /// Which side's.
+        side: Side,
+        /// Why not.
+        source: ReadError,
+    },
+    /// A change has no key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The stream ended.
+    #[error("the {side} ended the change stream")]
+    StreamEnded {
+        /// Which side.
+        side: Side,
+    },
+    /// Another one follows the stream.
+    #[error(
+        "another reconciler follows the slot {slot} ({message}); \
+         stop it first, or wait until the {side} has noticed that it is gone"
+    )]
+    SlotBusy {
+        /// Which side's.
+        side: Side,
+        /// The slot.
+        slot: String,
+        /// What the server says.
+        message: String,
+    },
+    /// `segue.progress` has no row for the stream.
+    #[error("the target has no progress of the stream {stream}; run segue setup first")]
+    NoProgress {
+        /// The stream.
+        stream: String,
+    },
+    /// Source and target do not belong together.
+    #[error(
+        "the source is the cluster {found}, but the target has been following the cluster \
+         {expected}; point --source at the cluster that segue setup was run against"
+    )]
+    OtherCluster {
+        /// What `segue.progress` says.
+        expected: String,
+        /// What the source says.
+        found: String,
+    },
+    /// The source has been promoted.
+    #[error(
+        "the source is on timeline {found}, but the target followed timeline {expected}: it has \
+         failed over; verify the target and run segue setup again"
+    )]
+    OtherTimeline {
+        /// What `segue.progress` says.
+        expected: i64,
+        /// What the source says.
+        found: i64,
+    },
+    /// A table changed.
+    #[error(
+        "the table {table} no longer is what the contract says: {what}; \
+         make the same change at the target and run segue setup again; the stream waits"
+    )]
+    SchemaDrift {
+        /// The table.
+        table: String,
+        /// What is different.
+        what: String,
+    },
+    /// A value of the `segue` schema or of the catalogs cannot be read.
+    #[error("the {side} answered something that cannot be read: {what}")]
+    Answer {
+        /// Which side.
+        side: Side,
+        /// What was expected.
+        what: &'static str,
+    },
+}
+
+/// What the supervisor does about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// Tries again after a while.
+    Later,
+    /// A person has to do something.
+    Never,
+}
+
+impl ReconcilerError {
+    /// The metric label.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Control(_) => "control",
+            Self::Connection(_) => "connection",
+            Self::Session(_) => "session",
+            Self::Logged(_) => "apply",
+            Self::Write(_) => "write",
+            Self::Stream { .. } => "stream",
+            Self::Key(_) => "key",
+            Self::StreamEnded { .. } => "stream_ended",
+            Self::SlotBusy { .. } => "slot_busy",
+            Self::NoProgress { .. } => "no_progress",
+            Self::OtherCluster { .. } => "other_cluster",
+            Self::OtherTimeline { .. } => "other_timeline",
+            Self::SchemaDrift { .. } => "schema_drift",
+            Self::Answer { .. } => "answer",
+        }
+    }
+
+    /// The exit code of a command that ends with it.
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Control(error) => error.exit_code(),
+            _ => 1,
+        }
+    }
+
+    pub(crate) fn retry(&self) -> Retry {
+        match self {
+            Self::Control(ControlError::Connect(error)) => of_connect(error),
+            Self::Control(ControlError::Query { sqlstate, .. }) => of_state(sqlstate.as_deref()),
+            Self::Connection(error)
+            | Self::Logged(LoggedError::Connection(error))
+            | Self::Session(SessionError::Connection(error))
+            | Self::Logged(LoggedError::Session(SessionError::Connection(error))) => {
+                of_connection(error)
+            }
+            // A session that was killed lets its origin go a moment later.
+            Self::Session(SessionError::OriginsTaken { .. }) | Self::StreamEnded { .. } => {
+                Retry::Later
+            }
+            Self::Control(_)
+            | Self::Session(_)
+            | Self::Logged(_)
+            | Self::Write(_)
+            | Self::Stream { .. }
+            | Self::Key(_)
+            | Self::SlotBusy { .. }
+            | Self::NoProgress { .. }
+            | Self::OtherCluster { .. }
+            | Self::OtherTimeline { .. }
+            | Self::SchemaDrift { .. }
+            | Self::Answer { .. } => Retry::Never,
+        }
+    }
+}
+
+fn of_connect(error: &ConnectError) -> Retry {
+    match error.cause {
+        ConnectCause::Refused
+        | ConnectCause::Unreachable { .. }
+        | ConnectCause::Timeout
+        | ConnectCause::Full { .. }
+        | ConnectCause::NotReady { .. }
+        | ConnectCause::Protocol { .. } => Retry::Later,
+        ConnectCause::UnknownDatabase
+        | ConnectCause::Password
+        | ConnectCause::PasswordMissing
+        | ConnectCause::Forbidden { .. }
+        | ConnectCause::Server { .. } => Retry::Never,
+    }
+}
+
+fn of_connection(error: &ConnectionError) -> Retry {
+    match error {
+        ConnectionError::Connect(error) => of_connect(error),
+        ConnectionError::Closed { .. }
+        | ConnectionError::Io { .. }
+        | ConnectionError::Protocol { .. } => Retry::Later,
+        ConnectionError::Server { error, .. } => of_state(Some(&error.sqlstate)),
+        ConnectionError::Unreadable { .. } | ConnectionError::Encode(_) => Retry::Never,
+    }
+}
+
+/// Connection lost, transaction rolled back by the server, out of resources, operator at work.
+fn of_state(sqlstate: Option<&str>) -> Retry {
+    match sqlstate {
+        None => Retry::Later,
+        Some(code) => {
+            let class = code.get(..2).unwrap_or_default();
+            if ["08", "25", "40", "53", "55", "57", "58", "XX"].contains(&class) {
+                Retry::Later
+            } else {
+                Retry::Never
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_server_takes_back_is_tried_again_and_what_it_refuses_is_not() {
+        assert_eq!(of_state(Some("40P01")), Retry::Later);
+        assert_eq!(of_state(Some("57P01")), Retry::Later);
+        assert_eq!(of_state(None), Retry::Later);
+        assert_eq!(of_state(Some("42P01")), Retry::Never);
+        assert_eq!(of_state(Some("42501")), Retry::Never);
+    }
+}

@@ -1,0 +1,276 @@
+//! The intake: reads the source's stream, assembles transactions and hands them to the applier.
+//!
+//! What it may tell the source to forget is what the applier has made durable at the target; while
+//! nothing is under way, also what held nothing for us. Does not write anywhere.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use control::Side;
+use protocol::decide::assembly::{Assembly, Segment, Truncation};
+use protocol::lsn::Lsn;
+use protocol::pgoutput::frame::{Frame, ReplyWanted};
+use protocol::pgoutput::{Begin, Message};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::ReconcilerError;
+use crate::relations::Relations;
+use crate::replication::Stream;
+
+/// A transaction of more changes is applied in pieces: what is locked and held at once is bounded.
+const CHANGES_MAX: usize = 10_000;
+
+/// The same in bytes of values.
+const BYTES_MAX: usize = 16 << 20;
+
+/// What may wait for the applier: a few of the largest pieces.
+const QUEUE_KIBIBYTES_MAX: u32 = 64 << 10;
+
+/// Pieces that may wait for the applier.
+pub(crate) const QUEUE_PARTS_MAX: usize = 4096;
+
+/// Well below `wal_sender_timeout` (60 s by default, and never below 1 s in practice).
+const CONFIRM_INTERVAL: Duration = Duration::from_millis(500);
+
+/// A piece of a source transaction, or a position.
+#[derive(Debug)]
+pub(crate) enum Part {
+    /// Changes of one transaction.
+    Changes(Piece),
+    /// Everything up to here has been sent, and nothing was for us since the last piece.
+    Position(Lsn),
+}
+
+/// A source transaction, or a stretch of a large one.
+#[derive(Debug)]
+pub(crate) struct Piece {
+    pub(crate) begin: Begin,
+    pub(crate) segments: Vec<Segment>,
+    /// There with the last piece.
+    pub(crate) end: Option<End>,
+    /// Keeps the queue within its bound in bytes.
+    pub(crate) _room: OwnedSemaphorePermit,
+}
+
+/// The end of a source transaction.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct End {
+    pub(crate) end_lsn: Lsn,
+    /// How old the commit was when the source sent it, by the source's own clock.
+    pub(crate) age_when_sent: Duration,
+    pub(crate) arrived: Instant,
+}
+
+/// A transaction of which the Commit has not come.
+struct Open {
+    begin: Begin,
+    assembly: Assembly,
+}
+
+/// Reads one stream.
+pub(crate) struct Intake {
+    stream: Stream,
+    relations: Relations,
+    parts: mpsc::Sender<Part>,
+    durable: watch::Receiver<Lsn>,
+    room: Arc<Semaphore>,
+    open: Option<Open>,
+    /// The end of the last transaction handed over.
+    handed: Lsn,
+    /// The furthest position that the source has told.
+    received: Lsn,
+}
+
+impl Intake {
+    pub(crate) fn new(
+        stream: Stream,
+        relations: Relations,
+        parts: mpsc::Sender<Part>,
+        durable: watch::Receiver<Lsn>,
+    ) -> Self {
+        let start = *durable.borrow();
+        Self {
+            stream,
+            relations,
+            parts,
+            durable,
+            room: Arc::new(Semaphore::new(QUEUE_KIBIBYTES_MAX as usize)),
+            open: None,
+            handed: start,
+            received: start,
+        }
+    }
+
+    /// Runs until it is cancelled or the stream breaks.
+    pub(crate) async fn run(mut self, cancel: CancellationToken) -> Result<(), ReconcilerError> {
+        let mut interval = tokio::time::interval(CONFIRM_INTERVAL);
+        loop {
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => {
+                    self.confirm().await?;
+                    self.stream.close().await;
+                    return Ok(());
+                }
+                changed = self.durable.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                    self.confirm().await?;
+                }
+                _ = interval.tick() => self.confirm().await?,
+                frame = self.stream.next() => self.frame(frame?).await?,
+            }
+        }
+    }
+
+    async fn confirm(&mut self) -> Result<(), ReconcilerError> {
+        let durable = *self.durable.borrow_and_update();
+        let idle = self.open.is_none() && durable >= self.handed;
+        let durable = if idle {
+            durable.max(self.received)
+        } else {
+            durable
+        };
+        self.stream.confirm(self.received, durable).await
+    }
+
+    async fn frame(&mut self, frame: Frame) -> Result<(), ReconcilerError> {
+        match frame {
+            Frame::Keepalive { end, reply, .. } => {
+                self.received = self.received.max(end);
+                if self.open.is_none() {
+                    // The applier hears of it in its turn, or of a later one.
+                    if let Err(error) = self.parts.try_send(Part::Position(end)) {
+                        tracing::trace!(%error, "position not handed over");
+                    }
+                }
+                if reply == ReplyWanted::Now || self.open.is_none() {
+                    self.confirm().await?;
+                }
+                Ok(())
+            }
+            Frame::Data {
+                start,
+                sent_at,
+                payload,
+            } => {
+                let message = Message::decode(payload).map_err(|source| {
+                    let side = Side::Source;
+                    ReconcilerError::Stream { side, source }
+                })?;
+                self.message(message, start, sent_at).await
+            }
+        }
+    }
+
+    async fn message(
+        &mut self,
+        message: Message,
+        lsn: Lsn,
+        sent_at: i64,
+    ) -> Result<(), ReconcilerError> {
+        match message {
+            Message::Begin(begin) => {
+                let assembly = Assembly::default();
+                self.open = Some(Open { begin, assembly });
+                Ok(())
+            }
+            Message::Relation(relation) => self.relations.describe(&relation).await,
+            Message::Insert { relation, new } => {
+                let change = self.relations.change(relation, lsn, None, Some(new))?;
+                self.add(change).await
+            }
+            Message::Update { relation, old, new } => {
+                let change = self.relations.change(relation, lsn, old, Some(new))?;
+                self.add(change).await
+            }
+            Message::Delete { relation, old } => {
+                let change = self.relations.change(relation, lsn, Some(old), None)?;
+                self.add(change).await
+            }
+            Message::Truncate { relations } => {
+                let tables = relations.iter();
+                let tables = tables
+                    .filter_map(|oid| self.relations.emptied(*oid))
+                    .collect();
+                if let Some(open) = &mut self.open {
+                    open.assembly.truncate(Truncation { lsn, tables });
+                }
+                Ok(())
+            }
+            Message::Commit(commit) => {
+                let age = sent_at.saturating_sub(commit.committed_at);
+                let end = End {
+                    end_lsn: commit.end_lsn,
+                    age_when_sent: Duration::from_micros(u64::try_from(age).unwrap_or(0)),
+                    arrived: Instant::now(),
+                };
+                self.received = self.received.max(commit.end_lsn);
+                self.hand_over(Some(end)).await?;
+                self.open = None;
+                self.handed = commit.end_lsn;
+                Ok(())
+            }
+            Message::Origin { .. } | Message::Type { .. } | Message::Logical { .. } => Ok(()),
+        }
+    }
+
+    async fn add(
+        &mut self,
+        change: Option<protocol::decide::assembly::Change>,
+    ) -> Result<(), ReconcilerError> {
+        let (Some(change), Some(open)) = (change, &mut self.open) else {
+            return Ok(());
+        };
+        open.assembly.change(change);
+        if open.assembly.count() >= CHANGES_MAX || open.assembly.size() >= BYTES_MAX {
+            self.hand_over(None).await?;
+        }
+        Ok(())
+    }
+
+    /// Hands over what has been assembled; while the queue is full, the source is still answered.
+    async fn hand_over(&mut self, end: Option<End>) -> Result<(), ReconcilerError> {
+        let Some(open) = &mut self.open else {
+            return Ok(());
+        };
+        let begin = open.begin;
+        let kibibytes = u32::try_from(open.assembly.size() >> 10).unwrap_or(u32::MAX);
+        let segments = open.assembly.take();
+        let wanted = kibibytes.clamp(1, QUEUE_KIBIBYTES_MAX);
+        let room = Arc::clone(&self.room).acquire_many_owned(wanted);
+        let Some(Ok(room)) = self.meanwhile(room).await? else {
+            return Ok(());
+        };
+        let parts = self.parts.clone();
+        let piece = Piece {
+            begin,
+            segments,
+            end,
+            _room: room,
+        };
+        // A closed queue means that the applier has ended; so will this task.
+        if let Some(Ok(place)) = self.meanwhile(parts.reserve()).await? {
+            place.send(Part::Changes(piece));
+        }
+        Ok(())
+    }
+
+    /// Waits for `wanted` and answers the source meanwhile.
+    async fn meanwhile<T>(
+        &mut self,
+        wanted: impl Future<Output = T>,
+    ) -> Result<Option<T>, ReconcilerError> {
+        tokio::pin!(wanted);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut wanted => return Ok(Some(done)),
+                () = tokio::time::sleep(CONFIRM_INTERVAL) => self.confirm().await?,
+            }
+        }
+    }
+}

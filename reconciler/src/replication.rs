@@ -1,0 +1,170 @@
+//! A replication connection: what both intakes have in common.
+//!
+//! Does not decode messages and does not decide what may be confirmed.
+
+use std::time::Duration;
+
+use apply::connection::{Connection, ConnectionError, tag};
+use control::{Dsn, Side};
+use protocol::lsn::Lsn;
+use protocol::pgoutput::frame::{Frame, standby_status};
+use tokio::time::Instant;
+
+use crate::error::ReconcilerError;
+
+/// A killed process's walsender notices within moments that nobody is there any more.
+const BUSY_PAUSE: Duration = Duration::from_millis(250);
+
+const OBJECT_IN_USE: &str = "55006";
+
+/// Settings that fix how types without a send function look as text.
+const SETTINGS: [(&str, &str); 8] = [
+    ("replication", "database"),
+    ("application_name", "segue reconciler"),
+    ("DateStyle", "ISO, MDY"),
+    ("IntervalStyle", "postgres"),
+    ("TimeZone", "UTC"),
+    ("bytea_output", "hex"),
+    ("extra_float_digits", "3"),
+    ("statement_timeout", "0"),
+];
+
+/// A slot and what it is read through.
+#[derive(Debug, Clone)]
+pub(crate) struct Slot {
+    pub(crate) side: Side,
+    pub(crate) name: String,
+    pub(crate) publication: String,
+}
+
+/// Who is at the other end.
+#[derive(Debug)]
+pub(crate) struct System {
+    pub(crate) identifier: String,
+    pub(crate) timeline: i64,
+}
+
+/// A connection that has not begun to stream.
+#[derive(Debug)]
+pub(crate) struct Replication {
+    connection: Connection,
+    slot: Slot,
+}
+
+/// A stream under way.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    connection: Connection,
+    side: Side,
+}
+
+impl Replication {
+    pub(crate) async fn connect(dsn: &Dsn, slot: Slot) -> Result<Self, ReconcilerError> {
+        let mut connection = Connection::connect(dsn, slot.side, &SETTINGS)
+            .await
+            .map_err(ConnectionError::from)?;
+        apply::session::use_server_encoding(&mut connection).await?;
+        Ok(Self { connection, slot })
+    }
+
+    pub(crate) async fn identify(&mut self) -> Result<System, ReconcilerError> {
+        let rows = self.connection.query_simple("IDENTIFY_SYSTEM").await?;
+        let text = |place: usize| {
+            let column = rows.first()?.get(place)?.as_ref()?;
+            Some(String::from_utf8_lossy(column).into_owned())
+        };
+        let unreadable = || ReconcilerError::Answer {
+            side: self.slot.side,
+            what: "the answer to IDENTIFY_SYSTEM",
+        };
+        Ok(System {
+            identifier: text(0).ok_or_else(unreadable)?,
+            timeline: text(1)
+                .and_then(|timeline| timeline.parse().ok())
+                .ok_or_else(unreadable)?,
+        })
+    }
+
+    /// Starts streaming behind `from`. A slot that another one holds is waited for until
+    /// `patience` is over.
+    pub(crate) async fn start(
+        mut self,
+        from: Lsn,
+        patience: Duration,
+    ) -> Result<Stream, ReconcilerError> {
+        let publication = self
+            .slot
+            .publication
+            .replace('"', "\"\"")
+            .replace('\'', "''");
+        let command = format!(
+            "START_REPLICATION SLOT \"{}\" LOGICAL {from} \
+             (proto_version '1', publication_names '\"{publication}\"', binary 'true')",
+            self.slot.name
+        );
+        let begun = Instant::now();
+        loop {
+            match self.connection.start_copy_both(&command).await {
+                Ok(()) => {
+                    return Ok(Stream {
+                        connection: self.connection,
+                        side: self.slot.side,
+                    });
+                }
+                Err(ConnectionError::Server { error, .. }) if error.sqlstate == OBJECT_IN_USE => {
+                    if begun.elapsed() >= patience {
+                        return Err(ReconcilerError::SlotBusy {
+                            side: self.slot.side,
+                            slot: self.slot.name,
+                            message: error.message,
+                        });
+                    }
+                    tokio::time::sleep(BUSY_PAUSE).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+impl Stream {
+    /// The next frame. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Result<Frame, ReconcilerError> {
+        let (tag, body) = self.connection.receive().await?;
+        match tag {
+            tag::COPY_DATA => Frame::decode(body).map_err(|source| ReconcilerError::Stream {
+                side: self.side,
+                source,
+            }),
+            tag::ERROR => {
+                let error = apply::connection::ServerError::parse(body);
+                let error = error.map_err(|source| ReconcilerError::Stream {
+                    side: self.side,
+                    source,
+                })?;
+                Err(ConnectionError::server(self.side, error).into())
+            }
+            _ => Err(ReconcilerError::StreamEnded { side: self.side }),
+        }
+    }
+
+    /// Tells the server what has arrived and what may be forgotten.
+    pub(crate) async fn confirm(
+        &mut self,
+        received: Lsn,
+        durable: Lsn,
+    ) -> Result<(), ReconcilerError> {
+        let status = standby_status(received.max(durable), durable);
+        self.connection
+            .copy_data(&status)
+            .map_err(ConnectionError::from)?;
+        self.connection.flush().await?;
+        Ok(())
+    }
+
+    /// Ends the stream politely, so that the slot is free at once.
+    pub(crate) async fn close(mut self) {
+        self.connection.copy_done();
+        self.connection.close().await;
+    }
+}

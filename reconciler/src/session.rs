@@ -1,0 +1,269 @@
+//! One session: from the first connection until something breaks.
+//!
+//! The slot is taken first, then `progress`: an older self that still writes is waited for by its
+//! row lock, and whoever holds the slot is the only one that gets this far. Does not retry.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use apply::logged::{LoggedError, LoggedWriter, Stream as LoggedStream};
+use apply::session::{SessionKind, open_target};
+use control::contract::Phase;
+use control::{Names, Side, connect, contract, names, schema};
+use protocol::contract::Contract;
+use protocol::lsn::Lsn;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::Config;
+use crate::applier::{Applier, Identity, Queues};
+use crate::error::ReconcilerError;
+use crate::foreign::ForeignIntake;
+use crate::intake::{Intake, QUEUE_PARTS_MAX};
+use crate::relations::Relations;
+use crate::replication::{Replication, Slot, Stream};
+use crate::source::Source;
+use crate::stats::Stats;
+
+/// A killed reconciler's walsender ends within moments; one that is alive stays.
+const FIRST_PATIENCE: Duration = Duration::from_secs(10);
+
+/// After a lost connection the walsender may last for `wal_sender_timeout`, 60 s by default.
+const LATER_PATIENCE: Duration = Duration::from_secs(90);
+
+const FOREIGN_PARTS_MAX: usize = 64;
+
+/// What a session is told by the supervisor.
+pub(crate) struct Attempt<'a> {
+    pub(crate) config: &'a Config,
+    /// The same for all sessions of a process.
+    pub(crate) holder: &'a str,
+    pub(crate) stats: &'a mut Stats,
+    /// What ended the session before, and for how long there was none.
+    pub(crate) before: Option<(String, Duration)>,
+}
+
+/// Where `segue.progress` stands.
+struct Progress {
+    commit_lsn: Lsn,
+    system_identifier: String,
+    timeline: i64,
+}
+
+/// Runs a session until `shutdown` or an error. `begun` is called when everything runs.
+pub(crate) async fn run(
+    attempt: Attempt<'_>,
+    shutdown: &CancellationToken,
+    begun: impl FnOnce(),
+) -> Result<(), ReconcilerError> {
+    let config = attempt.config;
+    let names = names(config.source.database());
+    let phase = load_phase(config).await?;
+    let contract = Arc::new(phase.contract.clone());
+    let mut target = open_target(&config.target, &names, SessionKind::Logged).await?;
+    let progress = read_progress(&mut target, &names.stream).await?;
+    let slot = Slot {
+        side: Side::Source,
+        name: names.slot.clone(),
+        publication: names.publication.clone(),
+    };
+    let mut replication = Replication::connect(&config.source, slot).await?;
+    check_identity(&progress, &replication.identify().await?)?;
+    let patience = match attempt.before {
+        None => FIRST_PATIENCE,
+        Some(_) => LATER_PATIENCE,
+    };
+    let stream = replication.start(progress.commit_lsn, patience).await?;
+    let position = take_over(&mut target, &names, attempt.holder, &phase).await?;
+    let logged = LoggedStream {
+        name: names.stream.clone(),
+        epoch: phase.epoch,
+        holder: attempt.holder.to_owned(),
+    };
+    let writer = LoggedWriter::open(target, Arc::clone(&contract), logged, position).await?;
+    let source = Source::open(&config.source, Arc::clone(&contract)).await?;
+    let identity = Identity {
+        system_identifier: phase.system_identifier,
+        epoch: phase.epoch,
+        stream: names.stream.clone(),
+        slot: names.slot.clone(),
+        foreign_stream: names.target_slot.clone(),
+    };
+    let mut applier = Applier::open(
+        writer,
+        source,
+        Arc::clone(&contract),
+        identity,
+        attempt.stats,
+    )
+    .await?;
+    if let Some((error, away)) = attempt.before {
+        let text = format!(
+            "{error}; the stream goes on after {:.1} s",
+            away.as_secs_f64()
+        );
+        applier.event("resumed", &text).await?;
+    }
+    applier.arm().await?;
+    applier.load_owed().await?;
+    let foreign = start_foreign(config, &names, &mut applier).await?;
+    begun();
+    drive(config, contract, stream, foreign, applier, shutdown).await
+}
+
+/// Runs the three parts until one of them ends, then the others with it.
+async fn drive(
+    config: &Config,
+    contract: Arc<Contract>,
+    stream: Stream,
+    foreign: Option<Stream>,
+    applier: Applier<'_>,
+    shutdown: &CancellationToken,
+) -> Result<(), ReconcilerError> {
+    let stop = shutdown.child_token();
+    let (parts, part_queue) = mpsc::channel(QUEUE_PARTS_MAX);
+    let (foreign_parts, foreign_queue) = mpsc::channel(FOREIGN_PARTS_MAX);
+    let relations = Relations::new(Arc::clone(&contract), config.source.clone(), Side::Source);
+    let intake = Intake::new(stream, relations, parts, applier.durable.subscribe());
+    let relations = Relations::new(contract, config.target.clone(), Side::Target);
+    let durable: watch::Receiver<Lsn> = applier.foreign_durable.subscribe();
+    let queues = Queues {
+        parts: part_queue,
+        foreign: foreign_queue,
+    };
+    let intake = async {
+        let result = intake.run(stop.clone()).await;
+        stop.cancel();
+        result
+    };
+    let foreign = async {
+        let result = match foreign {
+            Some(stream) => {
+                let intake = ForeignIntake::new(stream, relations, foreign_parts, durable);
+                intake.run(stop.clone()).await
+            }
+            None => {
+                stop.cancelled().await;
+                drop(foreign_parts);
+                Ok(())
+            }
+        };
+        stop.cancel();
+        result
+    };
+    let applier = async {
+        let result = Box::pin(applier.run(queues, stop.clone())).await;
+        stop.cancel();
+        result
+    };
+    let (applied, read, read_foreign) = tokio::join!(applier, intake, foreign);
+    applied.and(read).and(read_foreign)
+}
+
+async fn load_phase(config: &Config) -> Result<Phase, ReconcilerError> {
+    let name = "segue reconciler";
+    let source = connect(&config.source, Side::Source, name)
+        .await
+        .map_err(control_error)?;
+    schema::check_version(&source, Side::Source, config.source.database()).await?;
+    let target = connect(&config.target, Side::Target, name)
+        .await
+        .map_err(control_error)?;
+    schema::check_version(&target, Side::Target, config.target.database()).await?;
+    Ok(contract::load_from_source(&source).await?)
+}
+
+fn control_error(error: control::ConnectError) -> ReconcilerError {
+    ReconcilerError::Control(error.into())
+}
+
+async fn read_progress(
+    target: &mut apply::connection::Connection,
+    stream: &str,
+) -> Result<Progress, ReconcilerError> {
+    let sql = format!(
+        "SELECT commit_lsn::text, system_identifier, timeline::text FROM segue.progress \
+         WHERE stream = '{stream}'"
+    );
+    let rows = target.query_simple(&sql).await?;
+    let text = |place: usize| {
+        let column = rows.first()?.get(place)?.as_ref()?;
+        Some(String::from_utf8_lossy(column).into_owned())
+    };
+    let read = || {
+        Some(Progress {
+            commit_lsn: text(0)?.parse().ok()?,
+            system_identifier: text(1)?,
+            timeline: text(2)?.parse().ok()?,
+        })
+    };
+    read().ok_or_else(|| ReconcilerError::NoProgress {
+        stream: stream.to_owned(),
+    })
+}
+
+fn check_identity(
+    progress: &Progress,
+    found: &crate::replication::System,
+) -> Result<(), ReconcilerError> {
+    if progress.system_identifier != found.identifier {
+        return Err(ReconcilerError::OtherCluster {
+            expected: progress.system_identifier.clone(),
+            found: found.identifier.clone(),
+        });
+    }
+    if progress.timeline != found.timeline {
+        return Err(ReconcilerError::OtherTimeline {
+            expected: progress.timeline,
+            found: found.timeline,
+        });
+    }
+    Ok(())
+}
+
+/// Becomes the holder of `progress`, after whoever still writes has ended its transaction.
+async fn take_over(
+    target: &mut apply::connection::Connection,
+    names: &Names,
+    holder: &str,
+    phase: &Phase,
+) -> Result<Lsn, ReconcilerError> {
+    let epoch = phase.epoch.number();
+    let sql = format!(
+        "UPDATE segue.progress SET holder = '{holder}' \
+         WHERE stream = '{}' AND epoch = {epoch} RETURNING commit_lsn::text",
+        names.stream
+    );
+    let rows = target.query_simple(&sql).await?;
+    let column = rows
+        .into_iter()
+        .next()
+        .and_then(|row| row.into_iter().next().flatten());
+    let position = column.and_then(|text| String::from_utf8_lossy(&text).parse().ok());
+    position.ok_or_else(|| {
+        ReconcilerError::Logged(LoggedError::Displaced {
+            stream: names.stream.clone(),
+            expected: Lsn::ZERO,
+        })
+    })
+}
+
+/// The target's own stream, where it has one.
+async fn start_foreign(
+    config: &Config,
+    names: &Names,
+    applier: &mut Applier<'_>,
+) -> Result<Option<Stream>, ReconcilerError> {
+    let Some(position) = applier.foreign_position(&names.target_slot).await? else {
+        tracing::warn!("the target has no slot: writes of others there are not found");
+        return Ok(None);
+    };
+    applier.foreign_durable.send_replace(position);
+    let slot = Slot {
+        side: Side::Target,
+        name: names.target_slot.clone(),
+        publication: names.target_publication.clone(),
+    };
+    let replication = Replication::connect(&config.target, slot).await?;
+    replication.start(position, LATER_PATIENCE).await.map(Some)
+}

@@ -1,0 +1,204 @@
+//! The reconciler's own account: totals, time to proof and lag, as `segue.reconciler` holds them.
+//!
+//! Does not read a wall clock: times are the source's, or elapsed.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use protocol::decide::working_set::Tally;
+use protocol::lsn::Lsn;
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::intake::End;
+use crate::source::Whereabouts;
+
+/// What the percentiles look back on.
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// Samples kept at most; above, the older half goes.
+const SAMPLES_MAX: usize = 20_000;
+
+/// Positions of the source kept to tell how old the applied state is; one a second.
+const MARKS_MAX: usize = 3_600;
+
+/// Totals since the process started.
+#[derive(Debug, Default)]
+pub(crate) struct Stats {
+    verified: u64,
+    applied: u64,
+    repaired: u64,
+    superseded: u64,
+    transactions: u64,
+    applied_why: BTreeMap<&'static str, u64>,
+    owed_why: BTreeMap<&'static str, u64>,
+    divergences: u64,
+    proven: VecDeque<(Instant, f64)>,
+    marks: VecDeque<(f64, Lsn)>,
+}
+
+/// How far the target is behind the source.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Lag {
+    pub(crate) bytes: u64,
+    pub(crate) seconds: f64,
+}
+
+/// The time to proof over the last seconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Proven {
+    pub(crate) p50: Option<f64>,
+    pub(crate) p99: Option<f64>,
+}
+
+impl Stats {
+    pub(crate) fn judged(&mut self, tally: &Tally, findings: usize) {
+        crate::metrics::rows_judged(tally);
+        crate::metrics::divergences_found(findings);
+        self.verified += tally.verified;
+        self.applied += tally.applied;
+        self.repaired += tally.repaired;
+        self.superseded += tally.superseded;
+        self.divergences += u64::try_from(findings).unwrap_or(u64::MAX);
+        for (why, count) in &tally.applied_why {
+            *self.applied_why.entry(why).or_default() += count;
+        }
+        for (why, count) in &tally.owed_why {
+            *self.owed_why.entry(why).or_default() += count;
+        }
+    }
+
+    /// Rows were put right by a re-read.
+    pub(crate) fn reread(&mut self, repaired: u64) {
+        let tally = Tally {
+            repaired,
+            ..Tally::default()
+        };
+        self.judged(&tally, 0);
+    }
+
+    /// A transaction is durable at the target.
+    pub(crate) fn proven(&mut self, end: &End) {
+        self.transactions += 1;
+        let seconds = (end.age_when_sent + end.arrived.elapsed()).as_secs_f64();
+        crate::metrics::transaction_proven(seconds);
+        if self.proven.len() >= SAMPLES_MAX {
+            self.proven.drain(..SAMPLES_MAX / 2);
+        }
+        self.proven.push_back((Instant::now(), seconds));
+    }
+
+    pub(crate) fn percentiles(&mut self) -> Proven {
+        while self
+            .proven
+            .front()
+            .is_some_and(|(at, _)| at.elapsed() > WINDOW)
+        {
+            self.proven.pop_front();
+        }
+        let mut sorted: Vec<f64> = self.proven.iter().map(|(_, seconds)| *seconds).collect();
+        sorted.sort_unstable_by(f64::total_cmp);
+        let at = |hundredths: usize| {
+            let place = (sorted.len() * hundredths / 100).min(sorted.len().saturating_sub(1));
+            sorted.get(place).copied()
+        };
+        Proven {
+            p50: at(50),
+            p99: at(99),
+        }
+    }
+
+    /// How far behind `here` the target is, being at `passed`.
+    pub(crate) fn lag(&mut self, here: &Whereabouts, passed: Lsn) -> Lag {
+        while self.marks.get(1).is_some_and(|(_, lsn)| *lsn <= passed) {
+            self.marks.pop_front();
+        }
+        let bytes = here.insert_lsn.bytes_since(passed);
+        let since_mark = match self.marks.front() {
+            Some((seconds, lsn)) if *lsn <= passed => here.clock_seconds - seconds,
+            Some(_) => f64::INFINITY,
+            None => 0.0,
+        };
+        let newest = self.proven.back();
+        let newest = newest.map(|(at, seconds)| seconds + at.elapsed().as_secs_f64());
+        let seconds = if protocol::decide::sweep::has_passed(passed, here.insert_lsn) {
+            0.0
+        } else {
+            since_mark.min(newest.unwrap_or(f64::INFINITY)).max(0.0)
+        };
+        if self.marks.len() < MARKS_MAX {
+            self.marks.push_back((here.clock_seconds, here.insert_lsn));
+        }
+        let seconds = if seconds.is_finite() { seconds } else { 0.0 };
+        Lag { bytes, seconds }
+    }
+
+    /// The totals in the form that `status` reads.
+    pub(crate) fn counters(
+        &self,
+        here: &Whereabouts,
+        positions: Positions,
+        lag: Lag,
+        proven: Proven,
+    ) -> serde_json::Value {
+        let unmirrored = self.applied_why.get("unmirrored").copied().unwrap_or(0);
+        json!({
+            "verified": self.verified,
+            "applied": self.applied,
+            "repaired": self.repaired,
+            "superseded": self.superseded,
+            "unmirrored": unmirrored,
+            "transactions": self.transactions,
+            "applied_why": self.applied_why,
+            "owed_why": self.owed_why,
+            "divergences": self.divergences,
+            "proven_seconds_p50": proven.p50,
+            "proven_seconds_p99": proven.p99,
+            "lag_bytes": lag.bytes,
+            "lag_seconds": lag.seconds,
+            "received_lsn": positions.received.to_string(),
+            "applied_lsn": positions.applied.to_string(),
+            "slot_wal_bytes": here.slot_wal_bytes,
+            "slot_wal_budget_bytes": here.slot_wal_budget_bytes,
+            "floor": positions.floor,
+        })
+    }
+
+    pub(crate) const fn totals(&self) -> [u64; 3] {
+        [self.verified, self.applied, self.repaired]
+    }
+}
+
+/// Where things stand, for the account.
+#[derive(Debug, Clone)]
+pub(crate) struct Positions {
+    pub(crate) received: Lsn,
+    pub(crate) applied: Lsn,
+    pub(crate) floor: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::xid::Snapshot;
+
+    use super::*;
+
+    fn here(clock_seconds: f64, lsn: u64) -> Whereabouts {
+        Whereabouts {
+            insert_lsn: Lsn::new(lsn),
+            snapshot: Snapshot::parse("1:1:").unwrap(),
+            clock_seconds,
+            slot_wal_bytes: None,
+            slot_wal_budget_bytes: None,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lag_is_the_age_of_the_newest_position_that_was_passed() {
+        let mut stats = Stats::default();
+        assert_eq!(stats.lag(&here(10.0, 1000), Lsn::new(1000)).seconds, 0.0);
+        stats.lag(&here(11.0, 2000), Lsn::new(1000));
+        let lag = stats.lag(&here(14.0, 3000), Lsn::new(2100));
+        assert_eq!((lag.bytes, lag.seconds), (900, 3.0));
+    }
+}
