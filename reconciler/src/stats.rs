@@ -193,7 +193,7 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn lag_is_the_age_of_the_newest_position_that_was_passed() {
         let mut stats = Stats::default();
         assert_eq!(stats.lag(&here(10.0, 1000), Lsn::new(1000)).seconds, 0.0);
