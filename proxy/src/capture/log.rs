@@ -60,11 +60,12 @@ impl TransactionLog {
         }
         let view = self.capture.view();
         let (xid, lsn) = (row.xid, row.lsn);
-        let mapped = shape::image(&view.facts, row).and_then(|(index, table, image)| {
-            let key = RowKey::of(index, table, &image).ok()?;
-            let image = (captured.kind == WriteKind::Upsert).then_some(image);
-            Some(TransactionRow { key, lsn, image })
-        });
+        let mapped =
+            shape::image(&view.facts, captured.table_oid, row).and_then(|(index, table, image)| {
+                let key = RowKey::of(index, table, &image).ok()?;
+                let image = (captured.kind == WriteKind::Upsert).then_some(image);
+                Some(TransactionRow { key, lsn, image })
+            });
         if let Some(row) = mapped {
             self.transaction.captured(xid, row);
         } else {

@@ -1,19 +1,26 @@
 //! From a captured record to the contract's image.
 //!
-//! The record names its table by OID and its columns by place and type only; the catalog says what
-//! they are. Does not guess: a record of any other shape gives nothing.
+//! A record has its columns by place and type only; the catalog says what they are. Does not guess: a record of any other shape gives nothing.
 
 use protocol::contract::{Table, TableIndex};
 use protocol::decide::record::CapturedRow;
 use protocol::decide::statement::CatalogFacts;
 use protocol::row::{Datum, Image};
 
-/// The contract's table and the image; nothing if the record's shape is not the catalog's.
-pub(super) fn image(facts: &CatalogFacts, row: CapturedRow) -> Option<(TableIndex, &Table, Image)> {
-    let held = facts.tables.get(&row.table_oid)?;
+/// The contract's table and the image; nothing if the record's shape is not the catalog's. A record
+/// has the columns of the table that the statement named, `named`; the row itself may lie in one of
+/// its partitions.
+pub(super) fn image(
+    facts: &CatalogFacts,
+    named: u32,
+    row: CapturedRow,
+) -> Option<(TableIndex, &Table, Image)> {
+    let held = facts.tables.get(&named)?;
     let index = held.table?;
     let table = facts.contract.table(index)?;
-    if held.columns.len() != row.columns.len() {
+    let partition = facts.tables.get(&row.table_oid);
+    let is_elsewhere = partition.is_some_and(|partition| partition.table != Some(index));
+    if is_elsewhere || held.columns.len() != row.columns.len() {
         return None;
     }
     let mut data = vec![None; table.columns.len()];

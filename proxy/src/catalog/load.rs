@@ -116,12 +116,14 @@ fn obstacle(row: &Row, table: Option<&Table>) -> Result<Option<DeferReason>, Loa
         Some(DeferReason::View)
     } else if is(7)? {
         Some(DeferReason::Rules)
+    } else if is(8)? {
+        // A statement on a table that is not carried may write to its children that are.
+        Some(DeferReason::InheritedTable)
     } else {
         match table {
             None => Some(DeferReason::NotInContract),
             Some(_) if kind == "f" || is(9)? => Some(DeferReason::ForeignTable),
             Some(_) if is(6)? => Some(DeferReason::RowLevelSecurity),
-            Some(_) if is(8)? => Some(DeferReason::InheritedTable),
             Some(_) if is(10)? => Some(DeferReason::TriggerReadsStatement),
             Some(table) => unmirrorable(table),
         }

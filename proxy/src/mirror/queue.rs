@@ -38,12 +38,15 @@ pub(super) struct Notes(mpsc::Sender<OpNote>);
 
 impl Notes {
     pub(super) fn note(&self, op_id: OpId, outcome: NoteOutcome, reason: &'static str) {
-        // Without room the record is left out: it is a courtesy to the report, and the totals hold.
-        drop(self.0.try_send(OpNote {
+        let note = OpNote {
             op_id,
             outcome,
             reason,
-        }));
+        };
+        if self.0.try_send(note).is_err() {
+            // It is a courtesy to the report, and the totals hold.
+            tracing::trace!(%op_id, "no room for an op record");
+        }
     }
 }
 
@@ -86,6 +89,16 @@ pub(super) struct Envelope {
     pub(super) size: usize,
     /// Who waits for it, with `--mirror sync`.
     pub(super) waiting: Option<oneshot::Sender<Delivered>>,
+}
+
+impl Envelope {
+    /// Tells the client that waits, if it still does.
+    pub(super) fn tell(self, delivered: Delivered) {
+        if let Some(waiting) = self.waiting {
+            let still_waits = waiting.send(delivered).is_ok();
+            tracing::trace!(still_waits, ?delivered, "sync delivery");
+        }
+    }
 }
 
 /// What `segue.op` says of a transaction that was not accepted.

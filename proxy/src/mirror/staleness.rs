@@ -123,7 +123,7 @@ mod tests {
                 .is_some()
         );
         assert_eq!(staleness.quantiles(start + Duration::from_secs(61)), None);
-        assert_eq!(staleness.quantiles(start + Duration::from_secs(600)), None);
+        assert_eq!(staleness.quantiles(start + Duration::from_mins(10)), None);
     }
 
     #[test]

@@ -67,7 +67,8 @@ pub fn start(
         .name("segue-mirror".to_owned())
         .spawn(move || {
             runtime.block_on(run(config, end, counters, shutdown));
-            drop(ended.send(()));
+            // Nobody may be waiting.
+            ended.send(()).unwrap_or_default();
         })?;
     Ok((handle, has_ended))
 }
@@ -215,14 +216,14 @@ impl Mirror {
                 continue;
             }
             if self.shutdown.is_cancelled() {
-                let until = *drain_until.get_or_insert(Instant::now() + DRAIN_TIMEOUT);
+                let until = *drain_until.get_or_insert_with(|| Instant::now() + DRAIN_TIMEOUT);
                 if Instant::now() > until {
                     self.lose(session);
                     return Ended::Shutdown;
                 }
             }
             match timeout(ANSWER_TIMEOUT, session.answer()).await {
-                Ok(Ok(Some(outcome))) => self.settle(&mut session, outcome),
+                Ok(Ok(Some(outcome))) => self.settle(&mut session, &outcome),
                 Ok(Ok(None)) => {}
                 Ok(Err(error)) => {
                     tracing::warn!(%error, "the mirror lost its session");
@@ -285,17 +286,17 @@ impl Mirror {
         }
     }
 
-    fn settle(&mut self, session: &mut Session, outcome: EarlyOutcome) {
+    fn settle(&mut self, session: &mut Session, outcome: &EarlyOutcome) {
         let Some(envelope) = session.take() else {
             return;
         };
-        match drop_reason(&outcome) {
+        match drop_reason(outcome) {
             None => self.succeed(envelope),
             Some(reason) => {
                 if reason == DropReason::GateShut {
                     self.breaker.open(reason);
                     session.spent = true;
-                } else if let EarlyOutcome::Failed { sqlstate, message } = &outcome {
+                } else if let EarlyOutcome::Failed { sqlstate, message } = outcome {
                     session.spent |= spends_session(sqlstate);
                     if reason == DropReason::TargetError {
                         tracing::warn!(sqlstate, message, "the target refused an early write");
@@ -311,9 +312,7 @@ impl Mirror {
         let now = Instant::now();
         let staleness = now.saturating_duration_since(envelope.transaction.committed);
         self.counters.accepted(staleness, now);
-        if let Some(waiting) = envelope.waiting {
-            drop(waiting.send(Delivered::Accepted));
-        }
+        envelope.tell(Delivered::Accepted);
     }
 
     fn fail(&self, envelope: Envelope, reason: DropReason) {
@@ -324,9 +323,7 @@ impl Mirror {
             self.refusals
                 .note(op_id, NoteOutcome::Dropped, reason.label());
         }
-        if let Some(waiting) = envelope.waiting {
-            drop(waiting.send(Delivered::Failed(reason)));
-        }
+        envelope.tell(Delivered::Failed(reason));
     }
 
     /// The fate of what is under way is not known; the stream knows.
