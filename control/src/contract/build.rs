@@ -70,6 +70,7 @@ pub(super) fn survey(source: &Catalog, target: &Catalog, selection: &Selection) 
         refusals: Vec::new(),
         target_publishable: Vec::new(),
     };
+    let mut lacks = Lacks::default();
     let wanted = wanted(source, selection, &mut survey.refusals);
     let catalogs = Catalogs { source, target };
     for (place, table) in &source.tables {
@@ -80,7 +81,10 @@ pub(super) fn survey(source: &Catalog, target: &Catalog, selection: &Selection) 
             continue;
         }
         match examine(catalogs, place, table, &mut survey) {
-            Ok(table) => survey.contract.tables.push(table),
+            Ok(carried) => {
+                lacks.note(table, catalogs.target.tables.get(place), &mut survey);
+                survey.contract.tables.push(carried);
+            }
             Err(Unfit::LeftOut(reason)) if selection == &Selection::All => {
                 survey.left_out.push(LeftOut {
                     table: table.name.clone(),
@@ -95,6 +99,7 @@ pub(super) fn survey(source: &Catalog, target: &Catalog, selection: &Selection) 
         }
     }
     survey.contract.tables.sort_by(|a, b| a.name.cmp(&b.name));
+    lacks.tell(&mut survey);
     if survey.contract.tables.is_empty() && survey.refusals.is_empty() {
         survey.refusals.push(
             "the source has no table that can be carried; give a table a primary key".to_owned(),
@@ -219,13 +224,6 @@ fn fits(here: &CatalogTable, there: &CatalogTable) -> Result<(), String> {
             key.columns.join(", ")
         ));
     }
-    if !there.is_writable {
-        return Err(format!(
-            "the role may not write it at the target; GRANT SELECT, INSERT, UPDATE, DELETE, \
-             TRUNCATE ON {} to it there",
-            here.name
-        ));
-    }
     Ok(())
 }
 
@@ -283,6 +281,73 @@ fn extra_columns(here: &CatalogTable, there: &CatalogTable) -> Result<(), String
     }
 }
 
+/// What the roles lack, gathered over all tables so that it is said once.
+#[derive(Default)]
+struct Lacks {
+    unpublishable: Vec<String>,
+    owners: BTreeSet<String>,
+    unwritable: Vec<String>,
+    unwatched: Vec<String>,
+}
+
+impl Lacks {
+    fn note(&mut self, here: &CatalogTable, there: Option<&CatalogTable>, survey: &mut Survey) {
+        let name = || here.name.clone();
+        if let Some(owner) = &here.other_owner {
+            self.unpublishable.push(name());
+            self.owners.insert(owner.clone());
+        }
+        if there.is_some_and(|there| !there.is_writable) {
+            self.unwritable.push(name());
+        }
+        let is_watchable = |there: &CatalogTable| {
+            there.key().is_some() && there.other_owner.is_none() && there.leaf_problem.is_none()
+        };
+        if there.is_some_and(is_watchable) {
+            survey.target_publishable.push(name());
+        } else {
+            self.unwatched.push(name());
+        }
+    }
+
+    fn tell(&self, survey: &mut Survey) {
+        if !self.unpublishable.is_empty() {
+            let owners: Vec<_> = self.owners.iter().map(String::as_str).collect();
+            survey.refusals.push(format!(
+                "the role may not publish {} at the source, which belong to others; GRANT {} TO it \
+                 there",
+                list(&self.unpublishable),
+                owners.join(", ")
+            ));
+        }
+        if !self.unwritable.is_empty() {
+            survey.refusals.push(format!(
+                "the role may not write {} at the target; GRANT SELECT, INSERT, UPDATE, DELETE, \
+                 TRUNCATE ON them to it there",
+                list(&self.unwritable)
+            ));
+        }
+        if !self.unwatched.is_empty() {
+            survey.warnings.push(format!(
+                "writes of others at the target are not found in {}: there the role does not own \
+                 it, or it has no replica identity",
+                list(&self.unwatched)
+            ));
+        }
+    }
+}
+
+/// `table a`, `tables a, b`, `tables a, b, c, d, e and 7 more`.
+fn list(names: &[String]) -> String {
+    const SHOWN_MAX: usize = 5;
+    let shown: Vec<_> = names.iter().take(SHOWN_MAX).map(String::as_str).collect();
+    let noun = if names.len() == 1 { "table" } else { "tables" };
+    match names.len().saturating_sub(SHOWN_MAX) {
+        0 => format!("{noun} {}", shown.join(", ")),
+        more => format!("{noun} {} and {more} more", shown.join(", ")),
+    }
+}
+
 /// What is worth a warning in a table that is carried.
 fn note(carried: &[&CatalogColumn], there: &CatalogTable, table: &Table, survey: &mut Survey) {
     let name = &table.name;
@@ -305,13 +370,5 @@ fn note(carried: &[&CatalogColumn], there: &CatalogTable, table: &Table, survey:
              only"
         )),
         None => {}
-    }
-    if there.key().is_some() && there.is_owned && there.leaf_problem.is_none() {
-        survey.target_publishable.push(name.clone());
-    } else {
-        survey.warnings.push(format!(
-            "table {name}: writes of others at the target are not found: there it is not owned by \
-             the role or has no replica identity"
-        ));
     }
 }

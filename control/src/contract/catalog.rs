@@ -15,10 +15,6 @@ pub(super) struct Catalog {
     pub(super) types: BTreeMap<u32, CatalogType>,
 }
 
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "facts as the catalog states them, each read on its own"
-)]
 #[derive(Debug)]
 pub(super) struct CatalogTable {
     /// Schema and relation, quoted where SQL needs it.
@@ -27,8 +23,8 @@ pub(super) struct CatalogTable {
     pub(super) is_logged: bool,
     /// Has children or parents by plain inheritance.
     pub(super) inherits: bool,
-    /// The role may do with it what its owner may.
-    pub(super) is_owned: bool,
+    /// The owner, if the role may not do with the table what its owner may.
+    pub(super) other_owner: Option<String>,
     /// The role may read it and write it.
     pub(super) is_writable: bool,
     pub(super) identity: Identity,
@@ -120,7 +116,7 @@ SELECT c.oid, n.nspname::text, c.relname::text,
        c.relkind::text, c.relpersistence = 'p', c.relreplident::text,
        EXISTS (SELECT FROM pg_inherits h JOIN pg_class k ON k.oid = h.inhrelid
                WHERE (h.inhparent = c.oid OR h.inhrelid = c.oid) AND NOT k.relispartition),
-       pg_has_role(c.relowner, 'USAGE'),
+       CASE WHEN NOT pg_has_role(c.relowner, 'USAGE') THEN c.relowner::regrole::text END,
        has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
        AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE')
        AND has_table_privilege(c.oid, 'TRUNCATE'),
@@ -243,7 +239,7 @@ fn table(row: &Row) -> CatalogTable {
             _ => Identity::Default,
         },
         inherits: row.get(7),
-        is_owned: row.get(8),
+        other_owner: row.get(8),
         is_writable: row.get(9),
         leaf_problem: row.get(10),
         columns: Vec::new(),

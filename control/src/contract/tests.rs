@@ -87,7 +87,7 @@ fn table(name: &str, mut columns: Vec<CatalogColumn>) -> CatalogTable {
         kind: Kind::Ordinary,
         is_logged: true,
         inherits: false,
-        is_owned: true,
+        other_owner: None,
         is_writable: true,
         identity: Identity::Default,
         leaf_problem: None,
@@ -197,7 +197,6 @@ fn a_table_that_does_not_match_at_the_target_is_refused() {
         |target| target.indexes[0].columns.push("v".into()),
         "no unique index",
     );
-    refused(|target| target.is_writable = false, "GRANT");
     refused(|target| target.is_logged = false, "unlogged");
     refused(|target| target.kind = Kind::View, "no ordinary");
     refused(
@@ -217,7 +216,7 @@ fn a_table_that_does_not_match_at_the_target_is_refused() {
 fn what_may_differ_is_a_warning() {
     let mut target = table("t", vec![column("v", 25, "text")]);
     target.columns[1].not_null = true;
-    target.is_owned = false;
+    target.other_owner = Some("bob".into());
     let survey = all(table("t", vec![column("v", 25, "text")]), target);
     assert_eq!(survey.contract.tables.len(), 1);
     let told = survey.warnings.join("\n");
@@ -226,6 +225,31 @@ fn what_may_differ_is_a_warning() {
         "{told}"
     );
     assert!(survey.target_publishable.is_empty());
+}
+
+#[test]
+fn what_the_roles_lack_is_said_once_for_all_tables() {
+    let tables = || {
+        let names = ["a", "b", "c", "d", "e", "f", "g"].into_iter();
+        names
+            .map(|name| (name, table(name, vec![])))
+            .collect::<Vec<_>>()
+    };
+    let (mut here, mut there) = (tables(), tables());
+    for (_, table) in &mut here {
+        table.other_owner = Some("bob".into());
+    }
+    there[0].1.is_writable = false;
+    let survey = survey(
+        &catalog(SOURCE, here),
+        &catalog(TARGET, there),
+        &Selection::All,
+    );
+    let [publish, write] = survey.refusals.as_slice() else {
+        panic!("{survey:?}")
+    };
+    assert!(publish.contains("public.e and 2 more") && publish.contains("GRANT bob TO"));
+    assert!(write.contains("table public.a at the target; GRANT SELECT"));
 }
 
 #[test]

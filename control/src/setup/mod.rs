@@ -148,7 +148,6 @@ async fn examine(options: &Options) -> Result<Examined, ControlError> {
     if already == prior::State::Nothing {
         source_checks(&source_facts, &mut report);
         target_checks(&source_facts, &target_facts, &mut report);
-        server::ownership(&source, &survey.contract, &mut report).await?;
     }
     let publishable: &[String] = match target_facts.wal_level.as_str() {
         "logical" => &survey.target_publishable,

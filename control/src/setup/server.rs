@@ -1,8 +1,7 @@
 //! What setup has to know of each server and role, and what stands against it.
 //!
-//! Does not look at tables, except for who owns them.
+//! Does not look at tables.
 
-use protocol::contract::Contract;
 use tokio_postgres::Client;
 
 use super::SetupReport;
@@ -194,30 +193,4 @@ pub(super) fn target_checks(source: &ServerFacts, facts: &ServerFacts, report: &
              there; ALTER ROLE {role} REPLICATION"
         ));
     }
-}
-
-/// A publication may be made only over tables that one owns.
-pub(super) async fn ownership(
-    source: &Client,
-    contract: &Contract,
-    report: &mut SetupReport,
-) -> Result<(), ControlError> {
-    let sql = "SELECT c.relowner::regrole::text FROM pg_class c \
-               JOIN pg_namespace n ON n.oid = c.relnamespace \
-               WHERE n.nspname = $1 AND c.relname = $2 AND NOT pg_has_role(c.relowner, 'USAGE')";
-    for table in &contract.tables {
-        let row = source
-            .query_opt(sql, &[&table.schema, &table.relation])
-            .await;
-        let row =
-            row.map_err(|error| ControlError::query(Side::Source, "read the owners", &error))?;
-        if let Some(row) = row {
-            let owner: String = row.get(0);
-            report.refusals.push(format!(
-                "table {}: only its owner may publish it; GRANT {owner} TO the role at the source",
-                table.name
-            ));
-        }
-    }
-    Ok(())
 }
