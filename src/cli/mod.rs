@@ -5,7 +5,9 @@
 mod config;
 mod facts;
 mod proxy;
+mod reconciler;
 mod report;
+mod run;
 mod servers;
 mod setup;
 mod status;
@@ -67,6 +69,10 @@ enum Command {
     Setup(setup::Arguments),
     /// Forward clients to the source and mirror their writes to the target
     Proxy(proxy::Arguments),
+    /// Follow the source's change stream: prove, apply, repair and report
+    Reconciler(reconciler::Arguments),
+    /// Proxy and reconciler in one process
+    Run(run::Arguments),
     /// Show the state of the migration on one screen
     Status(status::Arguments),
     /// Show where the target was not what the source's log says, and what was done about it
@@ -125,6 +131,8 @@ impl Arguments {
         match self.command {
             Command::Setup(arguments) => arguments.run(context),
             Command::Proxy(arguments) => arguments.run(context),
+            Command::Reconciler(arguments) => arguments.run(context),
+            Command::Run(arguments) => arguments.run(context),
             Command::Status(arguments) => arguments.run(&context),
             Command::Report(arguments) => arguments.run(&context),
             Command::Config(arguments) => arguments.run(&context),

@@ -48,6 +48,21 @@ impl ProxyFlags {
     }
 }
 
+/// The reconciler's flags.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Settings of the reconciler")]
+pub(super) struct ReconcilerFlags {
+    /// Serve /metrics, /healthz, /readyz, /status and /report there [default: nowhere]
+    #[arg(long, value_name = "ADDR")]
+    http: Option<String>,
+}
+
+impl ReconcilerFlags {
+    pub(super) fn settings(self) -> [(Setting, Option<String>); 1] {
+        [(Setting::Http, self.http)]
+    }
+}
+
 /// What both endpoints need.
 #[derive(Debug, Args)]
 pub(super) struct EndpointFlags {
@@ -84,6 +99,24 @@ pub(super) fn proxy_part(settings: &Settings) -> Result<Part, Failure> {
                 announce(&format!("segue proxy ready on {}", addresses.join(",")));
             };
             proxy::run(config, stopping, ready)
+                .await
+                .map_err(|error| Failure::with_code(&error, error.exit_code()))
+        },
+    ))
+}
+
+/// The reconciler as a part of this process.
+pub(super) fn reconciler_part(settings: &Settings, loss: Loss) -> Result<Part, Failure> {
+    let config = reconciler::Config {
+        source: settings.source()?.clone(),
+        target: settings.target()?.clone(),
+    };
+    Ok(Part::new(
+        "reconciler",
+        loss,
+        async move |stopping, announce: Announce| {
+            let ready = || announce("segue reconciler ready");
+            reconciler::run(config, stopping, ready)
                 .await
                 .map_err(|error| Failure::with_code(&error, error.exit_code()))
         },
