@@ -68,15 +68,6 @@ impl Stats {
         }
     }
 
-    /// Rows were put right by a re-read.
-    pub(crate) fn reread(&mut self, repaired: u64) {
-        let tally = Tally {
-            repaired,
-            ..Tally::default()
-        };
-        self.judged(&tally, 0);
-    }
-
     /// A transaction is durable at the target.
     pub(crate) fn proven(&mut self, end: &End) {
         self.transactions += 1;

@@ -39,10 +39,12 @@ pub(crate) async fn run(
             holder: &holder,
             stats: &mut stats,
             before: before
-                .take()
-                .map(|(text, lost): (String, Instant)| (text, lost.elapsed())),
+                .as_ref()
+                .map(|(text, lost): &(String, Instant)| (text.clone(), lost.elapsed())),
         };
+        let mut has_begun = false;
         let begun = || {
+            has_begun = true;
             if let Some(ready) = ready.take() {
                 ready();
             }
@@ -65,7 +67,10 @@ pub(crate) async fn run(
         }
         crate::metrics::session_lost(error.kind());
         tracing::warn!(error = %sentence(&error), "session lost, trying again");
-        before = Some((sentence(&error), Instant::now()));
+        // What began the outage says more than the attempts after it.
+        if has_begun || before.is_none() {
+            before = Some((sentence(&error), Instant::now()));
+        }
         let jittered = pause.mul_f64(rand::rng().random_range(0.5..1.0));
         tokio::select! {
             () = tokio::time::sleep(jittered) => {}

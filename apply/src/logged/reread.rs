@@ -26,6 +26,8 @@ pub struct FreshRow {
     pub row: Option<Image>,
     /// The logged transaction that the read has to contain.
     pub xid: Option<Xid>,
+    /// Whether somebody else wrote it, or the mirror without the log.
+    pub is_suspect: bool,
     /// The unverified entry that the log has passed by, if that is why it is owed (rule 13).
     pub passed: Option<Revision>,
     /// What somebody else had made of the row, where that is known.
@@ -59,7 +61,9 @@ pub struct FreshRead<'a> {
 pub enum Settled {
     /// The target held what the source holds.
     Equal,
-    /// The row was put right.
+    /// The row was only late: it was written.
+    Written,
+    /// Somebody else, or the mirror, had made it wrong: it was put right.
     Repaired,
     /// It has to be read again later.
     Later,
@@ -183,10 +187,10 @@ impl LoggedWriter {
             }
             let row = targets.remove(&fresh.key);
             let (differs, columns) = compare(row.as_ref(), fresh.row.as_ref());
-            let settled = if differs {
-                Settled::Repaired
-            } else {
-                Settled::Equal
+            let settled = match (differs, fresh.is_suspect) {
+                (false, _) => Settled::Equal,
+                (true, false) => Settled::Written,
+                (true, true) => Settled::Repaired,
             };
             outcome.push((fresh.key.clone(), settled));
             judged.push(Judged {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use apply::logged::{ForeignTrace, ForeignWrite, FreshRead, FreshRow, Settled};
 use protocol::decide::verdict::OwedWhy;
+use protocol::decide::working_set::Tally;
 use protocol::lsn::Lsn;
 use protocol::row::{Image, RowKey};
 use protocol::xid::Xid;
@@ -167,17 +168,24 @@ impl Applier<'_> {
             passed: self.revision(self.passed)?,
         };
         let settlement = self.writer.settle(&fresh, &context).await?;
-        let mut repaired = 0;
+        let mut tally = Tally::default();
         for (key, settled) in settlement.rows {
             match settled {
-                Settled::Later => self.owed.put_off(&key),
-                Settled::Equal | Settled::Repaired => {
-                    repaired += u64::from(settled == Settled::Repaired);
-                    self.owed.rows.remove(&key);
+                Settled::Later => {
+                    self.owed.put_off(&key);
+                    continue;
                 }
+                Settled::Equal => {}
+                Settled::Written => {
+                    tally.applied += 1;
+                    *tally.applied_why.entry("read_again").or_default() += 1;
+                }
+                Settled::Repaired => tally.repaired += 1,
             }
+            self.owed.rows.remove(&key);
         }
-        self.stats.reread(repaired);
+        let findings = usize::try_from(tally.repaired).unwrap_or(usize::MAX);
+        self.stats.judged(&tally, findings);
         Ok(())
     }
 
@@ -187,6 +195,9 @@ impl Applier<'_> {
         Some(FreshRow {
             xid: owed.xid,
             passed: self.sweep.passed_rev(&key, self.passed),
+            is_suspect: [OwedWhy::Foreign, OwedWhy::Unverified]
+                .iter()
+                .any(|why| why.label() == owed.why),
             foreign,
             key,
             row,
