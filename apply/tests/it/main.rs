@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod broken;
 #[cfg(test)]
+mod connections;
+#[cfg(test)]
 mod early;
 #[cfg(test)]
 mod ground;
