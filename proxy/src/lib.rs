@@ -46,6 +46,9 @@ pub async fn run(
     let workers = start_workers(&config, capture.as_ref(), &shutdown)?;
     let clients = workers.iter().map(|worker| worker.clients.clone());
     let acceptor = Acceptor::new(clients.collect(), config.clients_max);
+    if let Some(mirroring) = &mirroring {
+        mirroring.prepared().await;
+    }
     let addresses = listeners.iter().flat_map(|it| it.local_addr());
     ready(addresses.collect());
 

@@ -3,6 +3,8 @@
 //! Started before the first client and ended after the last, so that what clients have committed
 //! can still be sent. Does not take part in sessions.
 
+use std::time::Duration;
+
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -12,6 +14,9 @@ use crate::catalog::{self, CatalogHandle};
 use crate::config::Config;
 use crate::error::ProxyError;
 use crate::mirror::{self, MirrorConfig, MirrorHandle};
+
+/// Clients are served without a mirror sooner than not at all.
+const PREPARATION_MAX: Duration = Duration::from_secs(3);
 
 /// What a worker needs to capture: handles that cross threads.
 #[derive(Debug, Clone)]
@@ -60,6 +65,16 @@ impl Mirroring {
             end,
             mirror_ended,
         }))
+    }
+
+    /// Waits, not for long, until the first client's writes can be captured.
+    pub(crate) async fn prepared(&self) {
+        let known = tokio::time::timeout(PREPARATION_MAX, self.source.catalog.known());
+        if known.await.is_err() {
+            tracing::warn!(
+                "the source's catalog is not known yet; nothing is captured until it is"
+            );
+        }
     }
 
     /// What the workers get.

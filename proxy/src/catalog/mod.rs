@@ -54,6 +54,8 @@ struct Shared {
     stamp: AtomicU64,
     published: Mutex<Published>,
     wake: Notify,
+    /// Told of each publication.
+    published_once: Notify,
 }
 
 /// What the lock protects: the latest reading, and what it has to cover.
@@ -91,6 +93,7 @@ impl CatalogHandle {
                 roles: HashSet::new(),
             }),
             wake: Notify::new(),
+            published_once: Notify::new(),
         };
         Self {
             shared: Arc::new(shared),
@@ -161,6 +164,22 @@ impl CatalogHandle {
         }
         if changed {
             self.shared.stamp.fetch_add(1, Ordering::Release);
+        }
+        drop(published);
+        self.shared.published_once.notify_waiters();
+    }
+
+    /// Waits for the first reading.
+    pub(crate) async fn known(&self) {
+        loop {
+            let published = self.shared.published_once.notified();
+            tokio::pin!(published);
+            // Enabled before the question, so that no publication falls between the two.
+            published.as_mut().enable();
+            if self.shared.stamp.load(Ordering::Acquire) > 0 {
+                return;
+            }
+            published.await;
         }
     }
 }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use protocol::decide::reply_queue::Request;
-use protocol::decide::statement::{ClientColumns, Mode};
+use protocol::decide::statement::{Analysis, ClientColumns, Mode};
 use protocol::wire::frame::Header;
 use protocol::wire::frontend::{Bind, Close, Describe, Execute, Named, Parse};
 
@@ -77,6 +77,11 @@ impl Capturing {
                 return Step::Incomplete;
             };
             if let Ok(mut bind) = Bind::decode(Bytes::copy_from_slice(body)) {
+                if !fits(&bind.result_formats, captured.client_columns) {
+                    let text = self.as_it_came(&text, outbound);
+                    let note = Note::Portal(self.portals.change(&portal, Some(text)));
+                    return forward(Request::Bind, note, header, outbound);
+                }
                 extend(&mut bind.result_formats, captured.client_columns);
                 outbound.channel.discard(header);
                 bind.encode(outbound.channel.insert());
@@ -178,6 +183,30 @@ impl Capturing {
             self.statements.confirm(&change);
             return settled;
         }
+        self.define_again(&settled, outbound);
+        settled
+    }
+
+    /// The statement without its hidden column, for a Bind that the server will refuse: what it
+    /// says then counts columns. The fingerprint is one that the session has not, so that the
+    /// next Bind settles the form anew.
+    fn as_it_came(&mut self, text: &Text, outbound: &mut Outbound<'_>) -> Rc<Text> {
+        let analysis = Analysis {
+            rewritten: None,
+            ..(*text.analysis).clone()
+        };
+        let original = Rc::new(Text {
+            form: Form::of(&analysis),
+            analysis: Rc::new(analysis),
+            fingerprint: !self.knowledge.fingerprint(),
+            parse: text.parse.clone(),
+        });
+        self.define_again(&original, outbound);
+        original
+    }
+
+    /// Has the server forget a statement and learn it in another form.
+    fn define_again(&mut self, settled: &Rc<Text>, outbound: &mut Outbound<'_>) {
         if !settled.parse.name.is_empty() {
             let name = settled.parse.name.clone();
             let note = Note::Statement(self.statements.change(&name, None), None);
@@ -185,16 +214,15 @@ impl Capturing {
             outbound.queue.push_own(Request::Close, note);
         }
         settled.encode(outbound.channel);
-        let note = self.defines(&settled);
+        let note = self.defines(settled);
         outbound.queue.push_own(Request::Parse, note);
-        settled
     }
 
-    fn analyze(&self, query: &[u8]) -> Rc<protocol::decide::statement::Analysis> {
+    fn analyze(&self, query: &[u8]) -> Rc<Analysis> {
         self.capture.analyze(query, &self.knowledge, Mode::Extended)
     }
 
-    fn text(&self, parse: Parse, analysis: Rc<protocol::decide::statement::Analysis>) -> Rc<Text> {
+    fn text(&self, parse: Parse, analysis: Rc<Analysis>) -> Rc<Text> {
         Rc::new(Text {
             form: Form::of(&analysis),
             analysis,
@@ -221,6 +249,14 @@ impl Text {
             ..self.parse.clone()
         };
         parse.encode(channel.insert());
+    }
+}
+
+/// Whether the server would take these result formats for the client's own columns.
+fn fits(formats: &[i16], columns: ClientColumns) -> bool {
+    match columns {
+        ClientColumns::None => true,
+        ClientColumns::Some(count) => formats.len() <= 1 || formats.len() == count,
     }
 }
 
