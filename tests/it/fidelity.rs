@@ -91,7 +91,7 @@ impl Fidelity {
         let pass = pass.proxy(&["--mirror", "off"]).await.unwrap();
         let launch = bed.launch(SEGUE);
         launch.setup().await.unwrap();
-        let run = { launch.proxy(&[]).await.unwrap() };
+        let run = launch.run(&[]).await.unwrap();
         Self {
             direct: direct.source,
             passing: passing.source.through(pass.port()),
@@ -137,7 +137,7 @@ impl Fidelity {
     pub(crate) async fn finish(self, captured_min: u64) {
         let launch = self.bed.launch(SEGUE);
         wait::until_true(
-            &format!("{captured_min} captured rows in the status"),
+            &format!("{captured_min} captured transactions in the status"),
             async || {
                 let status = launch.status().await?;
                 let captured = status["mirror"]["captured"].as_u64().unwrap_or_default();
@@ -151,6 +151,7 @@ impl Fidelity {
         )
         .await
         .unwrap();
+        self.bed.converged().await.unwrap();
         for proxy in self.proxies {
             assert_eq!(proxy.terminate().await.unwrap(), 0);
         }

@@ -108,7 +108,7 @@ async fn errors_look_the_same_down_to_their_position() {
         "DO $$ BEGIN RAISE WARNING 'warned'; END $$",
     ]);
     fidelity.check(&script).await;
-    fidelity.finish(4).await;
+    fidelity.finish(3).await;
 }
 
 #[tokio::test]
@@ -224,7 +224,7 @@ async fn portals_and_forgotten_statements_look_the_same() {
         step(&[bind("", "s1", &["107"], &[]), execute("", 0), sync()]),
     ];
     fidelity.check(&script).await;
-    fidelity.finish(3).await;
+    fidelity.finish(2).await;
 }
 
 #[tokio::test]

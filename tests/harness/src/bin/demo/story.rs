@@ -196,11 +196,14 @@ async fn repoint(stage: &mut Stage, segue: &Segue) -> Result<()> {
     }
     let status = launch.status().await?;
     narrator.say(&format!(
-        "captured: {} rows; left to the log on purpose: {}",
+        "captured: {} transactions; left to the log on purpose: {}",
         count(&status, "/mirror/captured"),
         status["mirror"]["deferred"]
     ));
-    narrator.check("rows were captured", count(&status, "/mirror/captured") > 0)?;
+    narrator.check(
+        "writes were captured",
+        count(&status, "/mirror/captured") > 0,
+    )?;
     bed.converged().await?;
     let status = wait::until("rows that the log verified", async || {
         let status = launch.status().await?;
