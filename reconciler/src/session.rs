@@ -165,11 +165,12 @@ async fn load_phase(config: &Config) -> Result<Phase, ReconcilerError> {
     let source = connect(&config.source, Side::Source, name)
         .await
         .map_err(control_error)?;
-    schema::check_version(&source, Side::Source, config.source.database()).await?;
     let target = connect(&config.target, Side::Target, name)
         .await
         .map_err(control_error)?;
+    // The target first: where its schema is of another version, setup would be the wrong advice.
     schema::check_version(&target, Side::Target, config.target.database()).await?;
+    schema::check_version(&source, Side::Source, config.source.database()).await?;
     Ok(contract::load_from_source(&source).await?)
 }
 
