@@ -8,6 +8,7 @@ mod sql;
 use std::collections::HashSet;
 
 use bytes::Bytes;
+use control::Side;
 use protocol::contract::{Contract, Form, Table, TableIndex};
 use protocol::reader::ReadError;
 use protocol::remap;
@@ -70,6 +71,7 @@ pub enum WriteError {
 #[derive(Debug)]
 pub struct Statements {
     tables: Vec<TableSql>,
+    side: Side,
     prepared: HashSet<Statement>,
 }
 
@@ -86,15 +88,6 @@ impl Value {
             Self::Null => Parameter::Null,
             Self::Binary(value) => Parameter::Binary(value),
             Self::Text(value) => Parameter::Text(value),
-        }
-    }
-
-    fn of_key(form: &Form, value: &Bytes) -> Result<Self, WriteError> {
-        match form {
-            Form::Text => Ok(Self::Text(value.clone())),
-            Form::Plain | Form::Array { .. } | Form::Composite { .. } => {
-                Ok(Self::Binary(remap::to_target(form, value)?))
-            }
         }
     }
 }
@@ -122,6 +115,7 @@ impl Statements {
             tables: tables
                 .map(|table| TableSql::new(table.clone(), &found))
                 .collect::<Result<_, _>>()?,
+            side: connection.side(),
             prepared: HashSet::new(),
         })
     }
@@ -207,7 +201,7 @@ impl Statements {
         if known.is_empty() {
             return Ok(false);
         }
-        values.extend(sql.key_values(key)?);
+        values.extend(self.key_values(key)?);
         connection.prepare("", &sql.update(&known))?;
         execute(connection, "", &values, &[])?;
         Ok(true)
@@ -234,9 +228,19 @@ impl Statements {
         Ok(self.table(index)?.with_key(first))
     }
 
-    /// The values for [`Self::key_test`].
+    /// The values for [`Self::key_test`]. Keys are stored as the source has them: only for the target
+    /// are they rewritten.
     pub(crate) fn key_values(&self, key: &RowKey) -> Result<Vec<Value>, WriteError> {
-        self.table(key.table())?.key_values(key)
+        let values = key.values();
+        let pairs = self.table(key.table())?.key_forms().zip(&values);
+        let values = pairs.map(|(form, value)| {
+            Ok(match (form, self.side) {
+                (Form::Text, _) => Value::Text(value.clone()),
+                (_, Side::Source) => Value::Binary(value.clone()),
+                (form, Side::Target) => Value::Binary(remap::to_target(form, value)?),
+            })
+        });
+        values.collect()
     }
 
     fn by_key(
@@ -246,7 +250,7 @@ impl Statements {
         key: &RowKey,
         results: &[Format],
     ) -> Result<(), WriteError> {
-        let values = self.table(key.table())?.key_values(key)?;
+        let values = self.key_values(key)?;
         execute(connection, &statement.name(), &values, results)
     }
 

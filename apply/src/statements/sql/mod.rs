@@ -2,9 +2,8 @@
 //! search path of a target session holds `pg_catalog` only.
 
 use protocol::contract::{Form, KeyForm, Table, quote_identifier};
-use protocol::row::RowKey;
 
-use super::{Statement, Value, WriteError};
+use super::Statement;
 use crate::connection::Format;
 use crate::session::SessionError;
 
@@ -178,14 +177,11 @@ impl TableSql {
             .collect()
     }
 
-    pub(super) fn key_values(&self, key: &RowKey) -> Result<Vec<Value>, WriteError> {
-        let values = key.values();
-        let forms = self.table.key.iter();
-        let forms = forms.filter_map(|place| self.table.columns.get(*place));
-        forms
-            .zip(&values)
-            .map(|(column, value)| Value::of_key(&column.form, value))
-            .collect()
+    /// The forms of the key columns, in index order.
+    pub(super) fn key_forms(&self) -> impl Iterator<Item = &Form> {
+        let columns = self.table.key.iter();
+        let columns = columns.filter_map(|place| self.table.columns.get(*place));
+        columns.map(|column| &column.form)
     }
 }
 
