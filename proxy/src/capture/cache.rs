@@ -24,6 +24,11 @@ pub(super) struct CacheKey {
 }
 
 impl CacheKey {
+    /// What the analysis of this text tells as its origin.
+    pub(super) const fn origin(&self) -> u128 {
+        self.text
+    }
+
     pub(super) fn of(text: &[u8], session: &SessionKnowledge, generation: u64, mode: Mode) -> Self {
         Self {
             text: xxh3_128(text),
@@ -62,11 +67,11 @@ impl AnalysisCache {
         self.recent.insert(key, analysis);
     }
 
-    /// From now on the text of this analysis goes to the server as it is.
-    pub(super) fn mark_bulk(&mut self, analysis: &Rc<Analysis>) {
-        let found = self.recent.iter_mut();
-        for (_, held) in found.filter(|(_, held)| Rc::ptr_eq(held, analysis)) {
-            *held = Rc::new(bulk(analysis));
+    /// From now on texts of this origin go to the server as they are.
+    pub(super) fn mark_bulk(&mut self, origin: u128) {
+        let kept = self.recent.iter_mut().chain(&mut self.earlier);
+        for (_, held) in kept.filter(|(key, _)| key.text == origin) {
+            *held = Rc::new(bulk(held));
         }
     }
 }
@@ -82,5 +87,49 @@ fn bulk(analysis: &Analysis) -> Analysis {
         statements,
         unreadable: analysis.unreadable,
         rewritten: None,
+        origin: analysis.origin,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::decide::statement::CatalogFacts;
+
+    use super::*;
+
+    fn key(text: &str) -> CacheKey {
+        CacheKey::of(text.as_bytes(), &SessionKnowledge::Unknown, 1, Mode::Simple)
+    }
+
+    fn analysis() -> Rc<Analysis> {
+        let unknown = SessionKnowledge::Unknown;
+        let facts = CatalogFacts::unknown();
+        let analyzed =
+            protocol::decide::statement::analyze("SELECT 1", &unknown, &facts, Mode::Simple);
+        Rc::new(analyzed)
+    }
+
+    #[test]
+    fn what_is_used_stays_and_what_is_not_goes() {
+        let mut cache = AnalysisCache::default();
+        cache.insert(key("kept"), analysis());
+        for number in 0..3 * ENTRIES_MAX {
+            cache.insert(key(&number.to_string()), analysis());
+            assert!(cache.find(&key("kept")).is_some(), "{number}");
+        }
+        assert!(cache.find(&key("0")).is_none());
+        assert!(cache.recent.len() + cache.earlier.len() <= 2 * ENTRIES_MAX + 1);
+    }
+
+    #[test]
+    fn a_key_is_the_text_and_what_gives_it_its_meaning() {
+        let unknown = SessionKnowledge::Unknown;
+        let of = |text: &str, generation, mode| {
+            CacheKey::of(text.as_bytes(), &unknown, generation, mode)
+        };
+        let base = of("a", 1, Mode::Simple);
+        assert_ne!(base, of("b", 1, Mode::Simple));
+        assert_ne!(base, of("a", 2, Mode::Simple));
+        assert_ne!(base, of("a", 1, Mode::Extended));
     }
 }

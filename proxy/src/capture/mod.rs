@@ -14,7 +14,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use protocol::decide::statement::{Analysis, DeferReason, Mode, SessionKnowledge, analyze};
+use protocol::decide::statement::{
+    Analysis, DeferReason, Mode, SessionKnowledge, Template, analyze,
+};
 
 use crate::catalog::{CatalogHandle, CatalogView};
 use crate::mirror::{Counters, MirrorHandle};
@@ -58,14 +60,42 @@ impl Capture {
         {
             self.catalog.wants_role(&facts.role);
         }
+        let utf8 = std::str::from_utf8(text).ok();
+        // Literals are cut out as the server reads them only where strings are standard.
+        let template = match session {
+            SessionKnowledge::Known { facts, .. } if facts.standard_strings => {
+                utf8.and_then(Template::of)
+            }
+            SessionKnowledge::Known { .. } | SessionKnowledge::Unknown => None,
+        };
+        let Some((template, text)) = template.zip(utf8) else {
+            return self.kept(text, session, &view, mode);
+        };
+        let shared = self.kept(template.text().as_bytes(), session, &view, mode);
+        match template.fill(text, &shared) {
+            Some(filled) => Rc::new(filled),
+            None => self.kept(text.as_bytes(), session, &view, mode),
+        }
+    }
+
+    /// The analysis of exactly this text.
+    fn kept(
+        &self,
+        text: &[u8],
+        session: &SessionKnowledge,
+        view: &CatalogView,
+        mode: Mode,
+    ) -> Rc<Analysis> {
         let key = CacheKey::of(text, session, view.facts.generation, mode);
         if let Some(found) = self.cache.borrow_mut().find(&key) {
             return found;
         }
-        let analysis = Rc::new(match std::str::from_utf8(text) {
+        let mut analysis = match std::str::from_utf8(text) {
             Ok(text) => analyze(text, session, &view.facts, mode),
             Err(_) => Analysis::unreadable(DeferReason::Unparsable),
-        });
+        };
+        analysis.origin = key.origin();
+        let analysis = Rc::new(analysis);
         self.cache.borrow_mut().insert(key, Rc::clone(&analysis));
         analysis
     }
@@ -73,7 +103,7 @@ impl Capture {
     /// A captured statement brought this many rows: a bulk one is not captured the next time.
     pub fn saw_rows(&self, analysis: &Rc<Analysis>, count: usize) {
         if count > BULK_ROWS {
-            self.cache.borrow_mut().mark_bulk(analysis);
+            self.cache.borrow_mut().mark_bulk(analysis.origin);
         }
     }
 

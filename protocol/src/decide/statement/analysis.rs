@@ -17,7 +17,7 @@ use super::utility::effects;
 use super::{Analysis, Captured, DeferReason, Mode, SessionEffect, Statement, Write};
 
 /// Longer texts are loads; parsing them costs more than their being early is worth.
-const TEXT_BYTES_MAX: usize = 1 << 20;
+const TEXT_BYTES_MAX: usize = 1 << 18;
 
 /// What `text` does in this session, and the text to send instead if any of it is captured.
 pub fn analyze(
@@ -96,6 +96,7 @@ impl TextReader<'_> {
             statements,
             unreadable: None,
             rewritten,
+            origin: 0,
         }
     }
 
@@ -192,6 +193,7 @@ impl Analysis {
             statements: Vec::new(),
             unreadable: Some(reason),
             rewritten: None,
+            origin: 0,
         }
     }
 }

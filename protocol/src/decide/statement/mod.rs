@@ -8,16 +8,20 @@ mod dml;
 mod facts;
 mod reason;
 mod rewrite;
+mod template;
 #[cfg(test)]
 mod tests;
 mod tokens;
 mod utility;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 pub use analysis::analyze;
 pub use facts::{CatalogFacts, ColumnFacts, SessionFacts, SessionKnowledge, TableFacts};
 pub use reason::DeferReason;
+pub use template::Template;
 
 /// The name of the hidden column.
 pub const HIDDEN_COLUMN: &str = "__segue";
@@ -41,6 +45,8 @@ pub struct Analysis {
     pub unreadable: Option<DeferReason>,
     /// The text to send instead, if any of its statements is captured.
     pub rewritten: Option<Rewritten>,
+    /// Tells whoever keeps analyses what this one was made from; 0 for one that is not kept.
+    pub origin: u128,
 }
 
 /// The text with hidden columns.
@@ -73,10 +79,14 @@ impl Rewritten {
 }
 
 /// Text put in behind `char_offset` characters of the original.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Insertion {
     /// Characters of the client's text before it.
     pub char_offset: usize,
+    /// Bytes of the client's text before it.
+    pub byte_offset: usize,
+    /// What was put in.
+    pub text: Arc<str>,
     /// How many characters were put in.
     pub chars: usize,
 }

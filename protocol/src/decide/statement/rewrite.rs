@@ -76,6 +76,8 @@ pub(super) fn rewritten(text: &str, additions: &[Addition]) -> Option<Rewritten>
         out.push_str(&addition.text);
         insertions.push(Insertion {
             char_offset: characters,
+            byte_offset: addition.at,
+            text: addition.text.as_str().into(),
             chars: addition.text.chars().count(),
         });
         done = addition.at;

@@ -3,6 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::contract::{Column, Contract, Form, KeyForm, Table};
 
@@ -267,6 +269,7 @@ fn wide_columns_are_measured_one_by_one_first() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn what_could_go_wrong_is_deferred() {
     use DeferReason as Why;
     let many = format!("INSERT INTO item VALUES (1){}", ", (2)".repeat(100));
@@ -411,7 +414,7 @@ fn what_is_not_carried_is_outside() {
 }
 
 #[track_caller]
-fn check_effects(text: &str, session: SessionEffect, write: Write, touches_durability: bool) {
+fn check_effects(text: &str, session: &SessionEffect, write: &Write, touches_durability: bool) {
     let analysis = analyzed(text, Mode::Simple);
     let [statement] = analysis.statements.as_slice() else {
         panic!("{text}: {analysis:?}");
@@ -421,10 +424,11 @@ fn check_effects(text: &str, session: SessionEffect, write: Write, touches_durab
         &statement.write,
         statement.touches_durability,
     );
-    assert_eq!(found, (&session, &write, touches_durability), "{text}");
+    assert_eq!(found, (session, write, touches_durability), "{text}");
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn statements_that_write_nothing_have_their_effects() {
     use SessionEffect::{Changes, Ddl, Deallocates, DeallocatesAll, DiscardsAll, None as Same};
     let suspect = |reason| Write::Suspect(reason);
@@ -510,7 +514,7 @@ fn statements_that_write_nothing_have_their_effects() {
         ("FETCH ALL FROM c", Same, Write::None, false),
         ("LOCK TABLE item", Same, Write::None, false),
     ] {
-        check_effects(text, session, write, durability);
+        check_effects(text, &session, &write, durability);
     }
 }
 
@@ -679,4 +683,65 @@ fn error_positions_are_those_of_the_clients_text() {
         rewritten.client_position(insertion.char_offset + 5),
         insertion.char_offset + 1
     );
+}
+
+/// Texts as an application might send them, literals and all.
+fn application_text() -> impl Strategy<Value = String> {
+    let literal = prop_oneof![
+        "[0-9]{1,12}",
+        r#"'([a-zé ;$\\"]|'')*'"#,
+        r"[0-9]{1,3}\.[0-9]{1,3}",
+        "-[0-9]{1,3}",
+        r"\$1",
+        "NULL",
+        r"E'x\\''",
+    ];
+    let shape = prop_oneof![
+        Just("INSERT INTO item VALUES (@, @)"),
+        Just("INSERT INTO item (id, name) VALUES (@, @), (@, @) RETURNING *, @"),
+        Just("UPDATE item SET name = @ WHERE id = @ ;"),
+        Just("update public.item AS i set name = @ || @ where @ = i.id returning \"id\""),
+        Just("DELETE FROM line WHERE order_id = @ AND no = @ AND quantity > @"),
+        Just("SELECT * FROM item WHERE id = @ LIMIT @"),
+        Just("DELETE FROM item WHERE id IN (@, @) -- @"),
+        Just("DELETE FROM item WHERE id = @; SELECT @"),
+    ];
+    (shape, proptest::collection::vec(literal, 6)).prop_map(|(shape, literals)| {
+        let mut parts = shape.split('@');
+        let first = parts.next().unwrap_or_default().to_owned();
+        parts
+            .zip(literals)
+            .fold(first, |text, (part, literal)| text + &literal + part)
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_text_by_its_template_is_the_text_by_itself(text in application_text()) {
+        let by_itself = analyzed(&text, Mode::Simple);
+        if let Some(template) = Template::of(&text) {
+            let shared = analyzed(template.text(), Mode::Simple);
+            prop_assert_eq!(template.fill(&text, &shared), Some(by_itself));
+        }
+    }
+
+    #[test]
+    fn no_text_panics(text in r#"([a-zA-Z'"$;(),=*+\-/ é0-9\\]|INSERT INTO |UPDATE |item| SET | WHERE |VALUES |RETURNING |DELETE FROM ){0,40}"#) {
+        drop(analyzed(&text, Mode::Simple));
+        drop(Template::of(&text));
+    }
+}
+
+#[test]
+fn deep_trees_do_not_exhaust_the_stack() {
+    for count in [100, 40_000] {
+        for text in [
+            format!("SELECT 1{}", "+1".repeat(count)),
+            format!("SELECT {}1{}", "(".repeat(count), ")".repeat(count)),
+            format!("SELECT {}true", "NOT ".repeat(count)),
+            format!("SELECT 1{}", " UNION SELECT 1".repeat(count / 4)),
+        ] {
+            drop(analyzed(&text, Mode::Simple));
+        }
+    }
 }

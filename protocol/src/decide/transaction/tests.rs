@@ -227,6 +227,7 @@ fn what_is_rolled_back_is_never_handed_out() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn savepoints_drop_their_part() {
     check(
         &[
