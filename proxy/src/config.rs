@@ -58,7 +58,7 @@ impl Config {
             sync_timeout: Duration::from_secs(1),
             workers: default_workers(),
             clients_max: 1000,
-            startup_timeout: Duration::from_secs(60),
+            startup_timeout: Duration::from_mins(1),
             drain_timeout: Duration::from_secs(10),
         }
     }

@@ -36,6 +36,10 @@ impl ProxyError {
 }
 
 /// What mends the usual cases.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the system's own words do for all other cases"
+)]
 fn mend(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {

@@ -26,6 +26,7 @@ pub use error::ProxyError;
 
 use std::net::SocketAddr;
 
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -49,7 +50,7 @@ pub async fn run(
     if let Some(mirroring) = &mirroring {
         mirroring.prepared().await;
     }
-    let addresses = listeners.iter().flat_map(|it| it.local_addr());
+    let addresses = listeners.iter().flat_map(TcpListener::local_addr);
     ready(addresses.collect());
 
     let acceptors = TaskTracker::new();

@@ -15,6 +15,10 @@ use crate::capture::Delivery;
 
 impl<C, S> Session<C, S> {
     /// Decides about every frame from the source that has arrived.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "all others are paired by their tag alone"
+    )]
     pub(super) fn decide_backend(&mut self) -> Result<(), SessionError> {
         while self.held.is_none() {
             let next = self.from_source.next().map_err(SessionError::SourceFrame)?;

@@ -38,8 +38,8 @@ impl SessionError {
     /// What the client is told before its connection is closed.
     pub(crate) fn farewell(&self) -> Option<Bytes> {
         let (sqlstate, message) = match self {
-            Self::Client(_) => return None,
-            Self::ClientFrame(_) => ("08P01", "invalid message length"),
+            // PostgreSQL closes the connection without a word, too.
+            Self::Client(_) | Self::ClientFrame(_) => return None,
             Self::Source(_) => ("08006", "the connection to the source database was lost"),
             Self::SourceFrame(_) | Self::SourceMessage(_) | Self::Pairing(_) => (
                 "08P01",

@@ -107,20 +107,25 @@ where
         }
         match self.from_source.poll_read(&mut self.source, context) {
             Poll::Pending => None,
-            Poll::Ready(Ok(Moved::End)) => self.source_ended(None),
+            Poll::Ready(Ok(Moved::End)) => {
+                self.source_ended(None);
+                Some(Moved::Some)
+            }
             Poll::Ready(Ok(moved)) => Some(moved),
-            Poll::Ready(Err(error)) => self.source_ended(Some(error)),
+            Poll::Ready(Err(error)) => {
+                self.source_ended(Some(error));
+                Some(Moved::Some)
+            }
         }
     }
 
     /// What had come before the end is forwarded first.
     #[cold]
-    fn source_ended(&mut self, error: Option<io::Error>) -> Option<Moved> {
+    fn source_ended(&mut self, error: Option<io::Error>) {
         let expected = self.source_state == Peer::Leaving || self.client_state != Peer::Talking;
         self.source_state = if expected { Peer::Gone } else { Peer::Lost };
         self.source_error = error;
         self.source_closed = true;
-        Some(Moved::Some)
     }
 
     #[cold]

@@ -24,7 +24,7 @@ impl Query {
     /// Appends the message.
     pub fn encode(&self, out: &mut BytesMut) {
         write::frame(out, Tag::Query.as_byte(), |out| {
-            write::cstr(out, &self.text)
+            write::cstr(out, &self.text);
         });
     }
 }

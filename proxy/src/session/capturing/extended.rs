@@ -20,6 +20,9 @@ use crate::session::Step;
 /// Longer names than this are not looked for; the server cuts names at 63 bytes.
 const NAMES_SIZE_MAX: usize = 8 * 1024;
 
+/// A larger Bind is not held in memory to be rewritten: its statement is sent again as it came.
+const BIND_SIZE_MAX: usize = 16 << 20;
+
 /// The format code of binary values.
 const BINARY: i16 = 1;
 
@@ -71,23 +74,18 @@ impl Capturing {
         if self.asks_first(&text.analysis, outbound) {
             return Step::Incomplete;
         }
-        let text = self.settle(text, outbound);
+        let mut text = self.settle(text, outbound);
         if let Some(captured) = Run::extended(&text, text.fingerprint).captured(0) {
-            let Some(body) = outbound.channel.body(header) else {
-                return Step::Incomplete;
-            };
-            if let Ok(mut bind) = Bind::decode(Bytes::copy_from_slice(body)) {
-                if !fits(&bind.result_formats, captured.client_columns) {
-                    let text = self.as_it_came(&text, outbound);
+            match rewritten(captured.client_columns, header, outbound) {
+                BindForm::Rewritten(bind) => {
+                    outbound.channel.discard(header);
+                    bind.encode(outbound.channel.insert());
                     let note = Note::Portal(self.portals.change(&portal, Some(text)));
-                    return forward(Request::Bind, note, header, outbound);
+                    outbound.queue.push(Request::Bind, note);
+                    return Step::Decided;
                 }
-                extend(&mut bind.result_formats, captured.client_columns);
-                outbound.channel.discard(header);
-                bind.encode(outbound.channel.insert());
-                let note = Note::Portal(self.portals.change(&portal, Some(text)));
-                outbound.queue.push(Request::Bind, note);
-                return Step::Decided;
+                BindForm::Incomplete => return Step::Incomplete,
+                BindForm::Original => text = self.original(&text, outbound),
             }
         }
         let note = Note::Portal(self.portals.change(&portal, Some(text)));
@@ -174,8 +172,8 @@ impl Capturing {
             return text;
         }
         let analysis = self.analyze(&text.parse.query);
-        let is_same = analysis.rewritten == text.analysis.rewritten;
         let settled = self.text(text.parse.clone(), analysis);
+        let is_same = settled.sent() == text.sent();
         if is_same {
             let change = self
                 .statements
@@ -183,38 +181,35 @@ impl Capturing {
             self.statements.confirm(&change);
             return settled;
         }
-        self.define_again(&settled, outbound);
+        self.send_again(&settled, outbound);
         settled
     }
 
-    /// The statement without its hidden column, for a Bind that the server will refuse: what it
-    /// says then counts columns. The fingerprint is one that the session has not, so that the
-    /// next Bind settles the form anew.
-    fn as_it_came(&mut self, text: &Text, outbound: &mut Outbound<'_>) -> Rc<Text> {
-        let analysis = Analysis {
-            rewritten: None,
-            ..(*text.analysis).clone()
-        };
+    /// The statement without its hidden column, for a Bind that cannot be extended. Its fingerprint
+    /// is not the session's, so that the next Bind settles the form anew.
+    #[cold]
+    fn original(&mut self, text: &Rc<Text>, outbound: &mut Outbound<'_>) -> Rc<Text> {
         let original = Rc::new(Text {
-            form: Form::of(&analysis),
-            analysis: Rc::new(analysis),
-            fingerprint: !self.knowledge.fingerprint(),
+            analysis: Rc::clone(&text.analysis),
+            form: Form::Original,
+            fingerprint: !text.fingerprint,
             parse: text.parse.clone(),
         });
-        self.define_again(&original, outbound);
+        self.send_again(&original, outbound);
         original
     }
 
-    /// Has the server forget a statement and learn it in another form.
-    fn define_again(&mut self, settled: &Rc<Text>, outbound: &mut Outbound<'_>) {
-        if !settled.parse.name.is_empty() {
-            let name = settled.parse.name.clone();
+    /// Puts `text` in the place of what the server has under its name.
+    #[cold]
+    fn send_again(&mut self, text: &Rc<Text>, outbound: &mut Outbound<'_>) {
+        if !text.parse.name.is_empty() {
+            let name = text.parse.name.clone();
             let note = Note::Statement(self.statements.change(&name, None), None);
             Close(Named::Statement(name)).encode(outbound.channel.insert());
             outbound.queue.push_own(Request::Close, note);
         }
-        settled.encode(outbound.channel);
-        let note = self.defines(settled);
+        text.encode(outbound.channel);
+        let note = self.defines(text);
         outbound.queue.push_own(Request::Parse, note);
     }
 
@@ -240,28 +235,53 @@ impl Capturing {
 }
 
 impl Text {
+    /// What the server has.
+    fn sent(&self) -> &Bytes {
+        match (self.form, &self.analysis.rewritten) {
+            (Form::Rewritten, Some(rewritten)) => &rewritten.text,
+            (Form::Original, _) | (Form::Rewritten, None) => &self.parse.query,
+        }
+    }
+
     /// Sends it in the form that was settled.
     fn encode(&self, channel: &mut crate::session::channel::Channel) {
-        let rewritten = self.analysis.rewritten.as_ref();
-        let query = rewritten.map_or(&self.parse.query, |rewritten| &rewritten.text);
         let parse = Parse {
-            query: query.clone(),
+            query: self.sent().clone(),
             ..self.parse.clone()
         };
         parse.encode(channel.insert());
     }
 }
 
-/// Whether the server would take these result formats for the client's own columns.
-fn fits(formats: &[i16], columns: ClientColumns) -> bool {
-    match columns {
-        ClientColumns::None => true,
-        ClientColumns::Some(count) => formats.len() <= 1 || formats.len() == count,
+/// How a Bind of a captured statement is sent.
+enum BindForm {
+    Rewritten(Bind),
+    /// It has to arrive in full first.
+    Incomplete,
+    /// As it came: it is too large to be held, or it is not understood.
+    Original,
+}
+
+fn rewritten(columns: ClientColumns, header: Header, outbound: &Outbound<'_>) -> BindForm {
+    if header.len > BIND_SIZE_MAX {
+        return BindForm::Original;
+    }
+    let Some(body) = outbound.channel.body(header) else {
+        return BindForm::Incomplete;
+    };
+    let Ok(mut bind) = Bind::decode(Bytes::copy_from_slice(body)) else {
+        return BindForm::Original;
+    };
+    if extend(&mut bind.result_formats, columns) {
+        BindForm::Rewritten(bind)
+    } else {
+        // The server says how many formats it got and how many it had expected.
+        BindForm::Original
     }
 }
 
-/// Adds the hidden column, in binary, to a Bind's result formats.
-fn extend(formats: &mut Vec<i16>, columns: ClientColumns) {
+/// Adds the hidden column, in binary, to a Bind's result formats; false if they do not fit.
+fn extend(formats: &mut Vec<i16>, columns: ClientColumns) -> bool {
     let count = match columns {
         ClientColumns::None => {
             // Formats of a statement that returns nothing are not looked at.
@@ -276,9 +296,11 @@ fn extend(formats: &mut Vec<i16>, columns: ClientColumns) {
             let one = *one;
             formats.resize(count, one);
         }
+        several if several.len() != count => return false,
         _ => (),
     }
     formats.push(BINARY);
+    true
 }
 
 /// Forwards a request as it came.
@@ -312,7 +334,8 @@ mod tests {
 
     #[test]
     fn result_formats_cover_the_hidden_column() {
-        let cases: [(&[i16], ClientColumns, &[i16]); 6] = [
+        type Case = (&'static [i16], ClientColumns, &'static [i16]);
+        let cases: [Case; 6] = [
             (&[], ClientColumns::None, &[1]),
             (&[0], ClientColumns::None, &[1]),
             (&[], ClientColumns::Some(2), &[0, 0, 1]),
@@ -322,9 +345,14 @@ mod tests {
         ];
         for (sent, columns, expected) in cases {
             let mut formats = sent.to_vec();
-            extend(&mut formats, columns);
+            assert!(extend(&mut formats, columns));
             assert_eq!(formats, expected, "{sent:?} {columns:?}");
         }
+    }
+
+    #[test]
+    fn formats_that_do_not_fit_are_left_to_the_server() {
+        assert!(!extend(&mut vec![1, 1, 1], ClientColumns::Some(2)));
     }
 
     #[test]
