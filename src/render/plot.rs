@@ -15,6 +15,11 @@ const TIMES_SHOWN: usize = 5;
 /// Longer spans are labelled with their date.
 const DAY_SECONDS: f64 = 86400.0;
 
+/// A reconciler that is merely busy still measures within this.
+const GAP_SECONDS_MIN: f64 = 5.0;
+/// So many average steps without a measurement are a gap.
+const GAP_STEPS: f64 = 4.0;
+
 /// How values become heights.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Scale {
@@ -80,6 +85,12 @@ impl Times {
         let before = self.texts.first().is_none_or(|first| at < first.as_str());
         let seconds = self.seconds.get(place).filter(|_| !before)?;
         Some(self.x(*seconds))
+    }
+
+    /// Whether nobody measured between these two times: many steps of the usual size are missing.
+    fn is_gap(&self, before: f64, after: f64) -> bool {
+        let steps = self.seconds.len().saturating_sub(1).max(1);
+        after - before > GAP_SECONDS_MIN.max(GAP_STEPS * self.span() / steps as f64)
     }
 
     /// The part of an RFC 3339 text that tells times of this span apart.
@@ -244,7 +255,10 @@ impl Plot<'_> {
             format_args!("<path class=\"line {}\" d=\"", series.class),
         );
         let mut pen_down = false;
+        let mut before = self.times.start();
         for (at, value) in self.times.seconds.iter().zip(&series.values) {
+            pen_down &= !self.times.is_gap(before, *at);
+            before = *at;
             let Some(value) = value else {
                 pen_down = false;
                 continue;
@@ -343,6 +357,16 @@ mod tests {
         let line = line.split('"').next().unwrap();
         assert_eq!(line.matches('M').count(), 2, "{line}");
         assert_eq!(line.matches('L').count(), 1, "{line}");
+    }
+
+    #[test]
+    fn time_without_measurements_breaks_the_line() {
+        let mut times = times(20);
+        for second in &mut times.seconds[10..] {
+            *second += 100.0;
+        }
+        let html = plot(Scale::Linear, &times, &[Some(1.0); 20]);
+        assert_eq!(html.matches("L").count(), 18, "{html}");
     }
 
     #[test]
