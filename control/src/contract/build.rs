@@ -287,6 +287,7 @@ struct Lacks {
     unpublishable: Vec<String>,
     owners: BTreeSet<String>,
     unwritable: Vec<String>,
+    hidden: Vec<String>,
     unwatched: Vec<String>,
 }
 
@@ -299,6 +300,9 @@ impl Lacks {
         }
         if there.is_some_and(|there| !there.is_writable) {
             self.unwritable.push(name());
+        }
+        if here.is_restricted || there.is_some_and(|there| there.is_restricted) {
+            self.hidden.push(name());
         }
         let is_watchable = |there: &CatalogTable| {
             there.key().is_some() && there.other_owner.is_none() && there.leaf_problem.is_none()
@@ -325,6 +329,13 @@ impl Lacks {
                 "the role may not write {} at the target; GRANT SELECT, INSERT, UPDATE, DELETE, \
                  TRUNCATE ON them to it there",
                 list(&self.unwritable)
+            ));
+        }
+        if !self.hidden.is_empty() {
+            survey.refusals.push(format!(
+                "row-level security hides rows of {} from the role; ALTER ROLE … BYPASSRLS at both \
+                 sides",
+                list(&self.hidden)
             ));
         }
         if !self.unwatched.is_empty() {
@@ -359,6 +370,12 @@ fn note(carried: &[&CatalogColumn], there: &CatalogTable, table: &Table, survey:
                 column.name
             ));
         }
+    }
+    if there.is_reactive {
+        survey.warnings.push(format!(
+            "table {name}: the target's has triggers or rules that are ENABLE ALWAYS or REPLICA; \
+             they act on rows that the source has decided already"
+        ));
     }
     match table.unmirrorable() {
         Some("key_equality") => survey.warnings.push(format!(

@@ -15,6 +15,10 @@ pub(super) struct Catalog {
     pub(super) types: BTreeMap<u32, CatalogType>,
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts as the catalog states them, each read on its own"
+)]
 #[derive(Debug)]
 pub(super) struct CatalogTable {
     /// Schema and relation, quoted where SQL needs it.
@@ -27,6 +31,10 @@ pub(super) struct CatalogTable {
     pub(super) other_owner: Option<String>,
     /// The role may read it and write it.
     pub(super) is_writable: bool,
+    /// Row-level security hides rows from the role.
+    pub(super) is_restricted: bool,
+    /// Has triggers or rules that act even in a session of Segue's (`ENABLE ALWAYS` or `REPLICA`).
+    pub(super) is_reactive: bool,
     pub(super) identity: Identity,
     /// What is wrong with one of its leaves, if it is partitioned.
     pub(super) leaf_problem: Option<String>,
@@ -128,7 +136,12 @@ SELECT c.oid, n.nspname::text, c.relname::text,
         WHERE c.relkind = 'p' AND p.isleaf AND p.relid <> c.oid
           AND (l.relkind <> 'r' OR l.relpersistence <> 'p'
                OR (l.relreplident <> c.relreplident AND l.relreplident <> 'f'))
-        LIMIT 1)
+        LIMIT 1),
+       c.relkind IN ('r', 'p') AND row_security_active(c.oid),
+       EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal
+               AND t.tgenabled IN ('A', 'R'))
+       OR EXISTS (SELECT FROM pg_rewrite w WHERE w.ev_class = c.oid AND w.ev_type <> '1'
+                  AND w.ev_enabled IN ('A', 'R'))
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND NOT c.relispartition AND c.relpersistence <> 't'
   AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname NOT IN ('information_schema', 'segue')
@@ -242,6 +255,8 @@ fn table(row: &Row) -> CatalogTable {
         other_owner: row.get(8),
         is_writable: row.get(9),
         leaf_problem: row.get(10),
+        is_restricted: row.get(11),
+        is_reactive: row.get(12),
         columns: Vec::new(),
         indexes: Vec::new(),
     }

@@ -89,6 +89,8 @@ fn table(name: &str, mut columns: Vec<CatalogColumn>) -> CatalogTable {
         inherits: false,
         other_owner: None,
         is_writable: true,
+        is_restricted: false,
+        is_reactive: false,
         identity: Identity::Default,
         leaf_problem: None,
         columns,
@@ -217,11 +219,14 @@ fn what_may_differ_is_a_warning() {
     let mut target = table("t", vec![column("v", 25, "text")]);
     target.columns[1].not_null = true;
     target.other_owner = Some("bob".into());
+    target.is_reactive = true;
     let survey = all(table("t", vec![column("v", 25, "text")]), target);
     assert_eq!(survey.contract.tables.len(), 1);
     let told = survey.warnings.join("\n");
     assert!(
-        told.contains("may be null") && told.contains("writes of others"),
+        told.contains("may be null")
+            && told.contains("ENABLE ALWAYS")
+            && told.contains("writes of others"),
         "{told}"
     );
     assert!(survey.target_publishable.is_empty());
@@ -240,15 +245,17 @@ fn what_the_roles_lack_is_said_once_for_all_tables() {
         table.other_owner = Some("bob".into());
     }
     there[0].1.is_writable = false;
+    there[1].1.is_restricted = true;
     let survey = survey(
         &catalog(SOURCE, here),
         &catalog(TARGET, there),
         &Selection::All,
     );
-    let [publish, write] = survey.refusals.as_slice() else {
+    let [publish, write, hidden] = survey.refusals.as_slice() else {
         panic!("{survey:?}")
     };
     assert!(publish.contains("public.e and 2 more") && publish.contains("GRANT bob TO"));
+    assert!(hidden.contains("table public.b from the role; ALTER ROLE … BYPASSRLS"));
     assert!(write.contains("table public.a at the target; GRANT SELECT"));
 }
 

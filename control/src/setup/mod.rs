@@ -148,6 +148,7 @@ async fn examine(options: &Options) -> Result<Examined, ControlError> {
     if already == prior::State::Nothing {
         source_checks(&source_facts, &mut report);
         target_checks(&source_facts, &target_facts, &mut report);
+        server::name_checks(&source_facts, &survey.contract, &mut report);
     }
     let publishable: &[String] = match target_facts.wal_level.as_str() {
         "logical" => &survey.target_publishable,

@@ -37,7 +37,8 @@ pub(super) async fn find(
 ) -> Result<Prior, ControlError> {
     let found = schema::find(source, Side::Source).await?;
     let sql = "SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = $1), \
-                      EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $2)";
+                      EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $2 \
+                              AND wal_status IS DISTINCT FROM 'lost')";
     let row = source
         .query_one(sql, &[&names.publication, &names.slot])
         .await

@@ -1,7 +1,8 @@
 //! What setup has to know of each server and role, and what stands against it.
 //!
-//! Does not look at tables.
+//! Of tables it looks at the names only.
 
+use protocol::contract::Contract;
 use tokio_postgres::Client;
 
 use super::SetupReport;
@@ -192,5 +193,24 @@ pub(super) fn target_checks(source: &ServerFacts, facts: &ServerFacts, report: &
             "the role {role} may not replicate from the target, which finds writes of others \
              there; ALTER ROLE {role} REPLICATION"
         ));
+    }
+}
+
+/// Statements are sent in the server's encoding and written in UTF-8: in another encoding only
+/// ASCII names mean the same in both.
+pub(super) fn name_checks(facts: &ServerFacts, contract: &Contract, report: &mut SetupReport) {
+    if facts.encoding == "UTF8" {
+        return;
+    }
+    for table in &contract.tables {
+        let columns = table.columns.iter().map(|column| &column.name);
+        let mut names = columns.chain([&table.schema, &table.relation]);
+        if let Some(name) = names.find(|name| !name.is_ascii()) {
+            report.refusals.push(format!(
+                "table {}: the name {name:?} is not ASCII and the database's encoding is {}, which \
+                 is not supported; rename it, or name the other tables with --table",
+                table.name, facts.encoding
+            ));
+        }
     }
 }

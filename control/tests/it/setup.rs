@@ -156,6 +156,27 @@ async fn roles_with_exactly_the_privileges_that_are_printed_are_enough() {
 }
 
 #[tokio::test]
+async fn rows_that_are_hidden_from_the_role_are_not_taken_for_missing() {
+    let bed = Bed::shared(SCHEMA).await.unwrap();
+    let role = format!("blind_{}", bed.source.name);
+    let restrict = format!(
+        "CREATE ROLE {role} LOGIN; GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON item TO {role};
+         ALTER TABLE item ENABLE ROW LEVEL SECURITY;
+         ALTER TABLE leafy ENABLE ROW LEVEL SECURITY"
+    );
+    bed.target.execute(&restrict).await.unwrap();
+    let options = options(&bed.source, &bed.target.as_user(&role));
+    let report = setup::check(&options).await.unwrap();
+    let told = report.refusals.join("\n");
+    assert!(
+        told.contains("hides rows of tables public.item, public.leafy"),
+        "{told}"
+    );
+    // Its owner sees everything.
+    assert_eq!(run(&bed).await.unwrap().outcome, Outcome::SetUp);
+}
+
+#[tokio::test]
 async fn a_schema_that_is_not_ours_is_refused_by_its_version() {
     let bed = Bed::shared(SCHEMA).await.unwrap();
     let other = "CREATE SCHEMA segue; COMMENT ON SCHEMA segue IS 'segue schema version 999'";
