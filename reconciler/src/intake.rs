@@ -43,6 +43,16 @@ pub(crate) enum Part {
     Position(Lsn),
 }
 
+impl Part {
+    /// When a whole transaction arrived; none for what need not wait.
+    pub(crate) fn arrived(&self) -> Option<Instant> {
+        match self {
+            Self::Changes(piece) => piece.end.map(|end| end.arrived),
+            Self::Position(_) => None,
+        }
+    }
+}
+
 /// A source transaction, or a stretch of a large one.
 #[derive(Debug)]
 pub(crate) struct Piece {

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::Config;
-use crate::applier::{Applier, Identity, Queues};
+use crate::applier::{Applier, Identity, PartQueue, Queues};
 use crate::error::ReconcilerError;
 use crate::foreign::ForeignIntake;
 use crate::intake::{Intake, QUEUE_PARTS_MAX};
@@ -128,7 +128,7 @@ async fn drive(
     let relations = Relations::new(contract, config.target.clone(), Side::Target);
     let durable: watch::Receiver<Lsn> = applier.foreign_durable.subscribe();
     let queues = Queues {
-        parts: part_queue,
+        parts: PartQueue::new(part_queue),
         foreign: foreign_queue,
     };
     let intake = async {

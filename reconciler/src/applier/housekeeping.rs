@@ -1,5 +1,7 @@
 //! What is done once a second: the sweep for phantoms, the floor, the account.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use control::Side;
 use protocol::decide::sweep::Sighting;
@@ -8,7 +10,7 @@ use protocol::op_id::OpId;
 use protocol::revision::Revision;
 use protocol::row::RowKey;
 
-use super::Applier;
+use super::{Applier, HEAD_START, HEAD_START_FACTOR};
 use crate::error::ReconcilerError;
 use crate::stats::Positions;
 
@@ -31,6 +33,7 @@ impl Applier<'_> {
         self.owe_phantoms().await?;
         self.raise_floor().await?;
         self.report().await?;
+        self.head_start = self.measure_head_start().await?;
         if self.rounds.is_multiple_of(TIDY_ROUNDS) {
             self.tidy().await?;
         }
@@ -131,6 +134,21 @@ impl Applier<'_> {
             self.event("owed_long", &text).await?;
         }
         Ok(())
+    }
+
+    /// As the proxies that are alive report their staleness; none alive, none waited for.
+    async fn measure_head_start(&mut self) -> Result<Duration, ReconcilerError> {
+        let sql = "SELECT coalesce(max((counters ->> 'staleness_seconds_p50')::float8), 0)::text \
+                   FROM segue.proxy WHERE lease > clock_timestamp() - interval '5 seconds' \
+                   HAVING count(*) > 0";
+        let seconds: Option<f64> = self
+            .target_text(sql)
+            .await?
+            .and_then(|seconds| seconds.parse().ok());
+        let usual = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        Ok(usual.map_or(Duration::ZERO, |usual| {
+            (usual * HEAD_START_FACTOR).clamp(*HEAD_START.start(), *HEAD_START.end())
+        }))
     }
 
     async fn tidy(&mut self) -> Result<(), ReconcilerError> {

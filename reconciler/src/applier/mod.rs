@@ -8,6 +8,7 @@ mod housekeeping;
 mod owed;
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +44,20 @@ const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(1);
 /// How often it is looked whether an owed row is due.
 const OWED_INTERVAL: Duration = Duration::from_millis(100);
 
+/// How long the log leaves a transaction to the mirror, at least and at most, while one is alive:
+/// an early write that comes second is refused, and the row would have been fresh no sooner.
+const HEAD_START: RangeInclusive<Duration> = Duration::from_millis(20)..=Duration::from_millis(250);
+
+/// The head start in multiples of the mirror's usual time from commit to target.
+const HEAD_START_FACTOR: u32 = 3;
+
+/// While a mirror is alive, the log holds rows locked for a quarter of the time at most: an early
+/// writer that waits for a row that is written all the time would come too late for the next.
+const REST_FACTOR: u32 = 3;
+
+/// The longest rest between two batches.
+const REST_MAX: Duration = Duration::from_millis(100);
+
 /// What an applier works with.
 pub(crate) struct Applier<'a> {
     pub(crate) writer: LoggedWriter,
@@ -64,6 +79,10 @@ pub(crate) struct Applier<'a> {
     history: VecDeque<(Instant, Lsn)>,
     /// A transaction that is applied step by step.
     open: Option<Operation>,
+    /// How long the log leaves a transaction to the mirror now.
+    head_start: Duration,
+    /// When the next batch may lock rows.
+    rested: Instant,
     rounds: u64,
 }
 
@@ -79,8 +98,45 @@ pub(crate) struct Identity {
 
 /// Where an applier is told what to do.
 pub(crate) struct Queues {
-    pub(crate) parts: mpsc::Receiver<Part>,
+    pub(crate) parts: PartQueue,
     pub(crate) foreign: mpsc::Receiver<ForeignPart>,
+}
+
+/// The parts of the stream, each handed out when its time has come.
+pub(crate) struct PartQueue {
+    parts: mpsc::Receiver<Part>,
+    /// Received, and not due yet.
+    held: Option<Part>,
+}
+
+impl PartQueue {
+    pub(crate) const fn new(parts: mpsc::Receiver<Part>) -> Self {
+        Self { parts, held: None }
+    }
+
+    /// The next part, once it is due. Cancel-safe: what has been received is held.
+    async fn next(&mut self, head_start: Duration, rested: Instant) -> Option<Part> {
+        if self.held.is_none() {
+            self.held = Some(self.parts.recv().await?);
+        }
+        if let Some(due) = self.held.as_ref().and_then(Part::arrived) {
+            tokio::time::sleep_until(rested.max(due + head_start)).await;
+        }
+        self.held.take()
+    }
+
+    /// The next part, if there is one and it is due already.
+    fn try_next(&mut self, head_start: Duration) -> Option<Part> {
+        let part = self.held.take().or_else(|| self.parts.try_recv().ok())?;
+        if part
+            .arrived()
+            .is_some_and(|arrived| arrived.elapsed() < head_start)
+        {
+            self.held = Some(part);
+            return None;
+        }
+        Some(part)
+    }
 }
 
 /// Source transactions that are applied together.
@@ -110,6 +166,8 @@ impl<'a> Applier<'a> {
             owed: OwedBook::default(),
             history: VecDeque::new(),
             open: None,
+            head_start: Duration::ZERO,
+            rested: Instant::now(),
             rounds: 0,
             writer,
             source,
@@ -141,7 +199,7 @@ impl<'a> Applier<'a> {
                     Some(part) => self.take_foreign(part).await?,
                     None => return Ok(()),
                 },
-                part = queues.parts.recv() => match part {
+                part = queues.parts.next(self.head_start, self.rested) => match part {
                     Some(part) => self.apply_parts(part, &mut queues.parts).await?,
                     None => return Ok(()),
                 },
@@ -153,9 +211,11 @@ impl<'a> Applier<'a> {
     async fn apply_parts(
         &mut self,
         first: Part,
-        parts: &mut mpsc::Receiver<Part>,
+        parts: &mut PartQueue,
     ) -> Result<(), ReconcilerError> {
+        let begun = Instant::now();
         let mut batch = Batch::default();
+        let mut is_full = false;
         let mut position = self.passed;
         let mut next = Some(first);
         while let Some(part) = next {
@@ -163,13 +223,18 @@ impl<'a> Applier<'a> {
                 Part::Position(lsn) => position = position.max(lsn),
                 Part::Changes(piece) => self.add(piece, &mut batch).await?,
             }
-            next = if batch.row_count < BATCH_ROWS_MAX {
-                parts.try_recv().ok()
-            } else {
+            is_full = batch.row_count >= BATCH_ROWS_MAX;
+            next = if is_full {
                 None
+            } else {
+                parts.try_next(self.head_start)
             };
         }
         self.flush(&mut batch).await?;
+        // A log that is behind does not rest.
+        if self.head_start > Duration::ZERO && !is_full {
+            self.rested = Instant::now() + (begun.elapsed() * REST_FACTOR).min(REST_MAX);
+        }
         self.passed = self.passed.max(position);
         Ok(())
     }
