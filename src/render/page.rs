@@ -372,17 +372,17 @@ fn mirror(page: &mut String, report: &Report) {
     };
     let total = |counts: &std::collections::BTreeMap<String, u64>| counts.values().sum();
     line(
-        "transactions captured by the proxies",
+        "transactions captured",
         facts.mirror.captured,
         &format!("{} accepted by the target", count(facts.mirror.accepted)),
     );
     line(
-        "transactions left to the log on purpose",
+        "left to the log on purpose",
         total(&facts.mirror.deferred),
         &reasons(&facts.mirror.deferred),
     );
     line(
-        "transactions that the mirror lost to the log",
+        "captured, but brought by the log",
         total(&facts.mirror.failed),
         &reasons(&facts.mirror.failed),
     );
@@ -402,7 +402,7 @@ fn mirror(page: &mut String, report: &Report) {
         "the target held something else",
     );
     line(
-        "superseded",
+        "rows superseded",
         rows.superseded,
         "a newer version stood there already",
     );

@@ -12,6 +12,8 @@ mod crash;
 #[cfg(test)]
 mod divergence;
 #[cfg(test)]
+mod endpoint;
+#[cfg(test)]
 mod fidelity;
 #[cfg(test)]
 mod ground;

@@ -1,0 +1,207 @@
+//! What people and monitoring look at while Segue runs: the HTTP endpoint and the log.
+//!
+//! Does not judge what the facts say: the tests of mirror and log do.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use harness::guardian::Guardian;
+use harness::{Segue, server, wait};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::ground::Ground;
+
+const SCHEMA: &str = "CREATE TABLE item (id int PRIMARY KEY, name text)";
+
+/// Status and body of the answer to one GET.
+async fn get(port: u16, path: &str, headers: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    let body = answer.split_once("\r\n\r\n").unwrap().1.to_owned();
+    (status, body)
+}
+
+async fn get_json(port: u16, path: &str) -> Value {
+    let (status, body) = get(port, path, "Host: localhost\r\n").await;
+    assert_eq!(status, 200, "{path}: {body}");
+    serde_json::from_str(&body).unwrap()
+}
+
+/// A file that the guardian removes.
+fn file(name: &str, text: &str) -> PathBuf {
+    let directory = Guardian::of_this_process().unwrap().directory();
+    let path = directory.join(format!("{name}-{}", server::free_port().unwrap()));
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+fn hang_up(segue: &Segue) {
+    let pid = segue.pid().to_string();
+    let sent = Command::new("kill").args(["-HUP", &pid]).status().unwrap();
+    assert!(sent.success());
+}
+
+#[tokio::test]
+async fn the_endpoint_says_what_the_commands_say() {
+    let ground = Ground::new(SCHEMA).await;
+    let port = server::free_port().unwrap();
+    let address = format!("127.0.0.1:{port}");
+    let segue = ground.launch.run(&["--http", &address]).await.unwrap();
+    ground.armed().await;
+    let proxied = ground.bed.source.through(segue.port());
+    proxied
+        .execute("INSERT INTO item VALUES (1, 'a')")
+        .await
+        .unwrap();
+    ground.bed.caught_up().await.unwrap();
+    ground
+        .bed
+        .target
+        .execute("UPDATE item SET name = 'by hand'")
+        .await
+        .unwrap();
+    wait::until_true("the foreign write to be repaired", async || {
+        Ok(ground.launch.report().await?["summary"]["repaired"] == 1)
+    })
+    .await
+    .unwrap();
+
+    assert_eq!(get(port, "/healthz", "").await.0, 200);
+    let ready = get_json(port, "/readyz").await;
+    assert_eq!(
+        ready,
+        serde_json::json!({"proxy": "ready", "reconciler": "ready"})
+    );
+    let metrics = get(port, "/metrics", "").await.1;
+    for name in [
+        "segue_proxy_captured_transactions_total",
+        "segue_reconciler_rows_total",
+    ] {
+        assert!(metrics.contains(name), "{name} is not in {metrics}");
+    }
+    let (status, report) = (
+        get_json(port, "/status").await,
+        get_json(port, "/report?since=1h").await,
+    );
+    assert_eq!(status["phase"], "dual_write");
+    assert_eq!(report["summary"]["repaired"], 1);
+    assert!(!report["samples"].as_array().unwrap().is_empty());
+    let id = &report["divergences"][0]["id"];
+    let found = get_json(port, &format!("/report/{id}")).await;
+    assert_eq!(found["journal"][0]["before"]["name"], "by hand");
+    assert_eq!(found["journal"][0]["after"]["name"], "a");
+    assert_eq!(get(port, "/report/999999", "").await.0, 404);
+    assert_eq!(get(port, "/report?since=nonsense", "").await.0, 400);
+
+    // The same through the commands, where only the endpoint can be reached.
+    let url = format!("http://{address}");
+    let far = ground.launch.with_uris(None, None);
+    let (code, asked) = far.json(&["report", "--api", &url]).await.unwrap();
+    assert_eq!((code, &asked["summary"]), (0, &report["summary"]));
+    let shown = far
+        .run_to_end(&["report", "show", &id.to_string(), "--api", &url])
+        .await
+        .unwrap();
+    assert!(shown.output.contains("by hand  →  a"), "{shown:?}");
+    let checked = far
+        .run_to_end(&["status", "--check", "--api", &url])
+        .await
+        .unwrap();
+    assert_eq!(checked.code, 0, "{checked:?}");
+    assert_eq!(segue.terminate().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn strangers_get_no_facts() {
+    let ground = Ground::new(SCHEMA).await;
+    let port = server::free_port().unwrap();
+    let address = format!("127.0.0.1:{port}");
+    let token = file("token", "open sesame\n");
+    let token = token.to_str().unwrap();
+    let open = ground.launch.proxy(&["--metrics", &address]).await.unwrap();
+    // A page on the internet that made a browser ask.
+    let (status, body) = get(port, "/report", "Host: evil.example\r\n").await;
+    assert_eq!(status, 403, "{body}");
+    assert_eq!(open.terminate().await.unwrap(), 0);
+    let guarded = ["--metrics", &address, "--http-token-file", token];
+    let guarded = ground.launch.proxy(&guarded).await.unwrap();
+    assert_eq!(get(port, "/report", "").await.0, 401);
+    assert_eq!(
+        get(port, "/status", "Authorization: Bearer wrong\r\n")
+            .await
+            .0,
+        401
+    );
+    let bearer = "Authorization: Bearer open sesame\r\n";
+    assert_eq!(get(port, "/status", bearer).await.0, 200);
+    assert_eq!(get(port, "/readyz", "").await.0, 200);
+    let url = format!("http://{address}");
+    let far = ground.launch.with_uris(None, None);
+    let refused = far.run_to_end(&["status", "--api", &url]).await.unwrap();
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.errors.contains("token"), "{refused:?}");
+    let told = ["status", "--api", &url, "--http-token-file", token];
+    assert_eq!(far.run_to_end(&told).await.unwrap().code, 0);
+    assert_eq!(guarded.terminate().await.unwrap(), 0);
+    let exposed = ["proxy", "--metrics", "0.0.0.0:0"];
+    let exposed = ground.launch.run_to_end(&exposed).await.unwrap();
+    assert_eq!(exposed.code, 2, "{exposed:?}");
+}
+
+#[tokio::test]
+async fn hanging_up_reads_the_level_of_the_log_again() {
+    let ground = Ground::new(SCHEMA).await;
+    let config = file("segue.toml", "log_level = 'warn'\n");
+    let path = config.to_str().unwrap();
+    let segue = ground
+        .launch
+        .proxy(&["--config", path, "--log-format", "json"])
+        .await
+        .unwrap();
+    assert!(!segue.log().contains("configuration"), "{}", segue.log());
+    std::fs::write(&config, "log_level = 'info'\n").unwrap();
+    hang_up(&segue);
+    let told = |words: &'static str| {
+        let segue = &segue;
+        wait::until_true(words, async move || Ok(segue.log().contains(words)))
+    };
+    told("log_level is info").await.unwrap();
+    std::fs::write(&config, "log_level = 'loud'\n").unwrap();
+    hang_up(&segue);
+    told("the configuration has been left as it was")
+        .await
+        .unwrap();
+    for line in segue.log().lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        assert!(line["message"].is_string(), "{line}");
+    }
+    let proxied = ground.bed.source.through(segue.port());
+    assert_eq!(proxied.value("SELECT 1").await.unwrap(), "1");
+    assert_eq!(segue.terminate().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_wrong_configuration_is_reported_whole() {
+    let ground = Ground::new(SCHEMA).await;
+    let config = file(
+        "segue.toml",
+        "workers = 0\nlissen = 'x'\nmirror = 'perhaps'\n",
+    );
+    let path = config.to_str().unwrap();
+    let check = ["config", "check", "--config", path];
+    let wrong = ground.launch.run_to_end(&check).await.unwrap();
+    assert_eq!(wrong.code, 2, "{wrong:?}");
+    for word in ["workers", "lissen", "mirror"] {
+        assert!(wrong.errors.contains(word), "{word}: {wrong:?}");
+    }
+    std::fs::write(&config, "workers = 1\n").unwrap();
+    let right = ground.launch.run_to_end(&check).await.unwrap();
+    assert_eq!(right.code, 0, "{right:?}");
+    assert!(right.output.contains("the configuration is sound"));
+}
