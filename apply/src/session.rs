@@ -14,7 +14,7 @@ const ORIGIN_COUNT_MAX: u32 = 16;
 
 /// Settings that fix what statements mean and how values look. Without the right to
 /// `session_replication_role` the server refuses the session, which setup has found out before.
-const SETTINGS: [(&str, &str); 13] = [
+const SETTINGS: [(&str, &str); 14] = [
     ("session_replication_role", "replica"),
     ("search_path", "pg_catalog"),
     ("DateStyle", "ISO, MDY"),
@@ -28,6 +28,8 @@ const SETTINGS: [(&str, &str); 13] = [
     ("default_transaction_isolation", "read committed"),
     ("default_transaction_read_only", "off"),
     ("plan_cache_mode", "force_generic_plan"),
+    // A generic plan made while a table is small must not scan it when it has grown.
+    ("enable_seqscan", "off"),
 ];
 
 /// Who writes through a session.
