@@ -77,6 +77,8 @@ pub struct Connection {
     outgoing: BytesMut,
     parameters: BTreeMap<String, String>,
     process_id: i32,
+    /// What has come of the reply that is being read.
+    partial: reply::Builder,
 }
 
 impl Connection {
@@ -212,12 +214,11 @@ impl Connection {
     }
 
     /// Reads up to the next `ReadyForQuery`: what was answered to the batch that one Sync ended.
-    /// Not cancel-safe. Does not flush.
+    /// Cancel-safe: what has come is kept for the next call. Does not flush.
     pub async fn reply(&mut self) -> Result<Reply, ConnectionError> {
-        let mut reply = reply::Builder::default();
         loop {
             let (tag, body) = self.receive().await?;
-            match reply.add(tag, body) {
+            match self.partial.add(tag, body) {
                 Ok(None) => {}
                 Ok(Some(reply)) => return Ok(reply),
                 Err(reply::BuildError::Unreadable(error)) => return Err(self.unreadable(error)),

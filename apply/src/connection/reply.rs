@@ -75,7 +75,7 @@ impl From<ReadError> for BuildError {
 }
 
 /// A reply under way.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Builder {
     results: Vec<ResultSet>,
     current: ResultSet,

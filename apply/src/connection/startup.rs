@@ -9,6 +9,7 @@ use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, Scr
 use postgres_protocol::message::frontend;
 use protocol::reader::Reader;
 
+use super::reply::Builder;
 use super::stream::Stream;
 use super::{Connection, ConnectionError, ServerError, tag};
 
@@ -50,6 +51,7 @@ async fn open(
             outgoing: BytesMut::new(),
             parameters: std::collections::BTreeMap::new(),
             process_id: 0,
+            partial: Builder::default(),
         },
         dsn,
     };

@@ -89,26 +89,29 @@ impl EarlyWriter {
     }
 
     /// The outcome of the oldest transaction in flight; `None` if there is none. An error means
-    /// that the outcome of every transaction in flight is [`EarlyOutcome::Lost`]. Not cancel-safe.
+    /// that the outcome of every transaction in flight is [`EarlyOutcome::Lost`]. Cancel-safe.
     pub async fn outcome(&mut self) -> Result<Option<EarlyOutcome>, ConnectionError> {
-        while let Some(awaited) = self.awaited.pop_front() {
-            match awaited {
-                Awaited::Unsendable(error) => {
+        while let Some(awaited) = self.awaited.front() {
+            let reply = match awaited {
+                Awaited::Unsendable(_) => None,
+                Awaited::Transaction | Awaited::Prepared(_) => Some(self.connection.reply().await?),
+            };
+            match (self.awaited.pop_front(), reply) {
+                (Some(Awaited::Unsendable(error)), _) => {
                     return Ok(Some(EarlyOutcome::Failed {
                         sqlstate: String::new(),
                         message: error.to_string(),
                     }));
                 }
-                Awaited::Transaction => {
-                    return self.connection.reply().await.map(outcome_of).map(Some);
-                }
-                Awaited::Prepared(statement) => {
-                    if let Some(error) = self.connection.reply().await?.error {
+                (Some(Awaited::Transaction), Some(reply)) => return Ok(Some(outcome_of(reply))),
+                (Some(Awaited::Prepared(statement)), Some(reply)) => {
+                    if let Some(error) = reply.error {
                         // The transactions that use it fail by themselves and say why.
                         tracing::warn!(%error, ?statement, "statement not prepared");
                         self.statements.forget(statement);
                     }
                 }
+                (Some(Awaited::Transaction | Awaited::Prepared(_)) | None, _) => {}
             }
         }
         Ok(None)

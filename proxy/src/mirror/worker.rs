@@ -10,12 +10,14 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use apply::connection::ConnectionError;
 use apply::{EarlyOutcome, EarlyRow, EarlyTransaction, EarlyWrite, EarlyWriter, Refusal};
 use control::{Dsn, Names};
 use protocol::contract::Contract;
 use protocol::decide::transaction::TransactionRow;
 use protocol::revision::{Epoch, Revision, RevisionError};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -134,6 +136,12 @@ enum Ended {
     Session,
 }
 
+/// What comes first: an answer from the target, or a transaction from the queue.
+enum Next {
+    Answer(Result<Result<Option<EarlyOutcome>, ConnectionError>, Elapsed>),
+    Envelope(Option<Envelope>),
+}
+
 impl Mirror {
     async fn run(mut self) {
         loop {
@@ -222,15 +230,21 @@ impl Mirror {
                     return Ended::Shutdown;
                 }
             }
-            match timeout(ANSWER_TIMEOUT, session.answer()).await {
-                Ok(Ok(Some(outcome))) => self.settle(&mut session, &outcome),
-                Ok(Ok(None)) => {}
-                Ok(Err(error)) => {
+            let has_room = session.has_room();
+            let next = tokio::select! {
+                answered = timeout(ANSWER_TIMEOUT, session.answer()) => Next::Answer(answered),
+                envelope = self.queue.recv(), if has_room => Next::Envelope(envelope),
+            };
+            match next {
+                Next::Envelope(Some(envelope)) => self.add(&mut session, envelope),
+                Next::Answer(Ok(Ok(Some(outcome)))) => self.settle(&mut session, &outcome),
+                Next::Envelope(None) | Next::Answer(Ok(Ok(None))) => {}
+                Next::Answer(Ok(Err(error))) => {
                     tracing::warn!(%error, "the mirror lost its session");
                     self.lose(session);
                     return Ended::Session;
                 }
-                Err(_) => {
+                Next::Answer(Err(_)) => {
                     tracing::warn!("the target does not answer; the mirror gives up its session");
                     self.lose(session);
                     return Ended::Session;
@@ -391,8 +405,8 @@ impl Session {
         self.under_way.push_back(envelope);
     }
 
-    /// Sends what was added and waits for the oldest answer. Not cancel-safe.
-    async fn answer(&mut self) -> Result<Option<EarlyOutcome>, apply::connection::ConnectionError> {
+    /// Sends what was added and waits for the oldest answer. Cancel-safe.
+    async fn answer(&mut self) -> Result<Option<EarlyOutcome>, ConnectionError> {
         self.writer.flush().await?;
         self.writer.outcome().await
     }
