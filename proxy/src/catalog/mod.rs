@@ -100,6 +100,16 @@ impl CatalogHandle {
         }
     }
 
+    /// A handle that knows `facts`, of the source's first generation.
+    #[cfg(test)]
+    pub(crate) fn of(facts: CatalogFacts) -> Self {
+        let handle = Self::new();
+        let mut view = handle.view();
+        view.facts = Arc::new(facts);
+        handle.publish(Some(view), 0);
+        handle
+    }
+
     /// Whether `view` is what [`Self::view`] would give.
     pub(crate) fn is_current(&self, view: &CatalogView) -> bool {
         self.shared.stamp.load(Ordering::Acquire) == view.stamp
