@@ -48,7 +48,10 @@ pub async fn run(
     let clients = workers.iter().map(|worker| worker.clients.clone());
     let acceptor = Acceptor::new(clients.collect(), config.clients_max);
     if let Some(mirroring) = &mirroring {
-        mirroring.prepared().await;
+        tokio::select! {
+            () = mirroring.prepared() => (),
+            () = shutdown.cancelled() => (),
+        }
     }
     let addresses = listeners.iter().flat_map(TcpListener::local_addr);
     ready(addresses.collect());

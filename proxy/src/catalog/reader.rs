@@ -48,18 +48,28 @@ struct Reader {
 impl Reader {
     async fn run(mut self) {
         let mut pause = RETRY_MIN;
+        let mut told = String::new();
         loop {
             let began = Instant::now();
-            match control::connect(&self.source, Side::Source, "segue proxy catalog").await {
-                Ok(client) => {
-                    if let Err(error) = self.keep_current(&client).await {
-                        tracing::warn!(%error, "the source's catalog cannot be read; nothing new is captured");
-                    }
-                }
-                Err(error) => tracing::warn!(%error, "the source's catalog cannot be read"),
-            }
+            let failed =
+                match control::connect(&self.source, Side::Source, "segue proxy catalog").await {
+                    Ok(client) => self
+                        .keep_current(&client)
+                        .await
+                        .err()
+                        .map(|it| it.to_string()),
+                    Err(error) => Some(error.to_string()),
+                };
             if began.elapsed() > PERIOD {
                 pause = RETRY_MIN;
+                told.clear();
+            }
+            if let Some(error) = failed.filter(|error| *error != told) {
+                tracing::warn!(
+                    error,
+                    "the source's catalog cannot be read; nothing is captured until it is"
+                );
+                told = error;
             }
             sleep(pause).await;
             pause = (pause * 2).min(RETRY_MAX);
