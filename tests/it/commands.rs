@@ -28,7 +28,10 @@ async fn footprint(database: &Database) -> Vec<Vec<Option<String>>> {
 #[track_caller]
 fn refused(ended: &Ended, code: i32, words: &[&str]) {
     assert_eq!(ended.code, code, "{ended:?}");
-    let told = ended.errors.trim();
+    // Besides the log, whose lines begin with the time.
+    let sentence = |line: &&str| !line.starts_with("20") && !line.trim().is_empty();
+    let told: Vec<&str> = ended.errors.lines().filter(sentence).collect();
+    let told = told.join("\n");
     assert!(
         !told.is_empty() && told.lines().count() <= 4,
         "not one clear sentence: {told}"

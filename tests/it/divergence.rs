@@ -120,10 +120,16 @@ async fn an_accepted_write_that_is_gone_is_a_lost_mirror() {
     ground
         .target_shows("SELECT name FROM item WHERE id = 1", "accepted")
         .await;
+    // With an origin of ours: what the mirror did is undone, and no foreign write is seen.
+    let origin = format!("segue_{}_test", ground.bed.target.name);
     ground
         .bed
         .target
-        .execute("UPDATE item SET name = 'item 1' WHERE id = 1; DELETE FROM segue.row_rev")
+        .execute(&format!(
+            "SELECT pg_replication_origin_create('{origin}'); \
+             SELECT pg_replication_origin_session_setup('{origin}'); \
+             UPDATE item SET name = 'item 1' WHERE id = 1; DELETE FROM segue.row_rev"
+        ))
         .await
         .unwrap();
     let _reconciler = ground.launch.reconciler(&[]).await.unwrap();
@@ -163,11 +169,15 @@ async fn a_mirrored_row_that_the_log_contradicts_is_repaired() {
 #[tokio::test]
 async fn status_and_report_have_the_promised_names() {
     let ground = Ground::new(SCHEMA).await;
-    let (_segue, proxied) = ground.run().await;
+    let (_proxy, proxied) = ground.proxy_alone("async").await;
     proxied
         .execute("UPDATE item SET price = 7 WHERE id = 1 AND part = 'p'")
         .await
         .unwrap();
+    ground
+        .target_shows("SELECT price FROM item WHERE id = 1", "7")
+        .await;
+    let _reconciler = ground.launch.reconciler(&[]).await.unwrap();
     ground.converges_without_divergence().await;
     let status = ground.status_reaches("/rows/verified", 1).await;
     for name in [
@@ -208,6 +218,9 @@ async fn status_and_report_have_the_promised_names() {
         .await
         .unwrap();
     assert_eq!(check.code, 0, "{check:?}");
+    // A plot needs a few seconds of a life.
+    let samples = "SELECT count(*) > 3 FROM segue.sample";
+    ground.target_shows(samples, "t").await;
     let page = Guardian::of_this_process()
         .unwrap()
         .directory()

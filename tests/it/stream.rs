@@ -26,8 +26,8 @@ async fn writes_past_the_proxy_are_brought_by_the_log() {
         .await
         .unwrap();
     ground.converges_without_divergence().await;
-    let status = ground.status_reaches("/rows/applied", 1000).await;
-    assert_eq!(status["rows"]["verified"], 0, "{status:#}");
+    let status = ground.status_reaches("/rows/applied", 800).await;
+    assert_eq!(status["mirror"]["captured"], 0, "{status:#}");
     assert_eq!(
         ground
             .bed
@@ -47,7 +47,7 @@ async fn a_long_value_that_an_update_left_alone_stays() {
     )
     .await;
     let (_segue, proxied) = ground.run().await;
-    for database in [&ground.bed.source, &proxied] {
+    for (database, moved) in [(&ground.bed.source, 2), (&proxied, 3)] {
         database
             .execute(
                 "INSERT INTO page SELECT n, 0, repeat(md5(n::text), 1000) FROM generate_series(1, 5) n
@@ -61,9 +61,12 @@ async fn a_long_value_that_an_update_left_alone_stays() {
             .unwrap();
         database
             .execute(
-                "BEGIN; INSERT INTO page VALUES (100, 0, repeat('long', 5000)) ON CONFLICT DO NOTHING;
-                 UPDATE page SET stars = stars + 1 WHERE id = 100;
-                 UPDATE page SET id = id + 1000 WHERE id = 2 AND stars = 0; COMMIT",
+                &format!(
+                    "BEGIN; \
+                     INSERT INTO page VALUES (100, 0, repeat('long', 5000)) ON CONFLICT DO NOTHING; \
+                     UPDATE page SET stars = stars + 1 WHERE id = 100; \
+                     UPDATE page SET id = id + 1000 WHERE id = {moved}; COMMIT"
+                ),
             )
             .await
             .unwrap();
