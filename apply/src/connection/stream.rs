@@ -1,13 +1,22 @@
 //! The socket below a connection. Does not know what its bytes mean.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use control::Dsn;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::READ_BYTES;
+
+/// A server that vanished without a word (power, a firewall) is noticed after half a minute. No
+/// `TCP_USER_TIMEOUT`: it would also end a batch that a server has stopped reading because it waits
+/// for a lock, which may take any time.
+const IDLE_BEFORE_PROBE: Duration = Duration::from_secs(15);
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+const PROBE_COUNT: u32 = 3;
 
 /// A TCP or Unix-domain socket.
 #[derive(Debug)]
@@ -23,6 +32,7 @@ impl Stream {
             control::dsn::Host::Tcp(name) => {
                 let stream = TcpStream::connect((name.as_str(), dsn.port())).await?;
                 stream.set_nodelay(true)?;
+                notice_silence(&stream)?;
                 Ok(Self::Tcp(stream))
             }
             control::dsn::Host::Unix(directory) => {
@@ -80,6 +90,14 @@ impl Stream {
         }
         Ok(())
     }
+}
+
+fn notice_silence(stream: &TcpStream) -> io::Result<()> {
+    let probes = TcpKeepalive::new()
+        .with_time(IDLE_BEFORE_PROBE)
+        .with_interval(PROBE_INTERVAL)
+        .with_retries(PROBE_COUNT);
+    SockRef::from(stream).set_tcp_keepalive(&probes)
 }
 
 /// Readiness is a hint: an operation that would block after all has moved nothing.
