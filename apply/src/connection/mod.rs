@@ -217,7 +217,16 @@ impl Connection {
     /// Cancel-safe: what has come is kept for the next call. Does not flush.
     pub async fn reply(&mut self) -> Result<Reply, ConnectionError> {
         loop {
-            let (tag, body) = self.receive().await?;
+            let (tag, body) = match self.receive().await {
+                Ok(frame) => frame,
+                // What the server said last is why it has gone.
+                Err(gone) => {
+                    return Err(match self.partial.last_words() {
+                        Some(error) => ConnectionError::server(self.side, error),
+                        None => gone,
+                    });
+                }
+            };
             match self.partial.add(tag, body) {
                 Ok(None) => {}
                 Ok(Some(reply)) => return Ok(reply),

@@ -96,7 +96,9 @@ impl Builder {
             tag::ERROR => {
                 self.current = ResultSet::default();
                 let error = ServerError::parse(body)?;
-                self.error.get_or_insert(error);
+                if self.error.is_none() || error.is_fatal() {
+                    self.error = Some(error);
+                }
             }
             tag::READY => return self.end(body).map(Some),
             // ParseComplete, BindComplete, CloseComplete, ParameterDescription, RowDescription,
@@ -105,6 +107,11 @@ impl Builder {
             _ => return Err(BuildError::Unexpected),
         }
         Ok(None)
+    }
+
+    /// The error with which the server ended the session, if it did.
+    pub(super) fn last_words(&mut self) -> Option<ServerError> {
+        self.error.take().filter(ServerError::is_fatal)
     }
 
     fn end(&mut self, body: Bytes) -> Result<Reply, BuildError> {

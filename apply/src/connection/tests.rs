@@ -162,3 +162,14 @@ async fn a_password_that_is_asked_for_and_not_there_is_said() {
     let (_server, opened) = tokio::join!(serve, Connection::connect(&dsn, Side::Source, &[]));
     assert_eq!(opened.unwrap_err().cause, ConnectCause::PasswordMissing);
 }
+
+#[tokio::test]
+async fn a_server_that_ends_the_session_has_said_why() {
+    let (mut server, mut connection) = pair().await;
+    let mut answer = frame(b'E', b"VERROR\0C23505\0Mtwice\0\0");
+    answer.extend(frame(b'E', b"VFATAL\0C57P01\0Mterminating\0\0"));
+    server.write_all(&answer).await.unwrap();
+    drop(server);
+    let error = connection.reply().await.unwrap_err();
+    assert_eq!(error.sqlstate(), Some("57P01"), "{error:?}");
+}
