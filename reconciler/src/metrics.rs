@@ -7,6 +7,7 @@ use protocol::decide::working_set::Tally;
 pub(crate) fn rows_judged(tally: &Tally) {
     let counts = [
         ("verified", tally.verified),
+        ("unchanged", tally.unchanged),
         ("applied", tally.applied),
         ("repaired", tally.repaired),
         ("superseded", tally.superseded),

@@ -6,19 +6,22 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apply::connection::{Connection, ConnectionError};
+use apply::connection::{Connection, ConnectionError, Format};
 use apply::statements::{Statement, Statements, to_target};
 use control::{Dsn, Side};
-use protocol::contract::Contract;
+use protocol::contract::{Contract, Form, Table, TableIndex, quote_identifier};
 use protocol::decide::sweep::has_passed;
 use protocol::lsn::Lsn;
-use protocol::row::{Image, RowKey};
+use protocol::row::{Datum, Image, RowKey};
 use protocol::xid::Snapshot;
 
 use crate::error::ReconcilerError;
 
 /// An asynchronous commit is flushed within three `wal_writer_delay`s (600 ms by default).
 const FLUSH_PAUSE: Duration = Duration::from_millis(10);
+
+/// Keys of an emptied table fetched at once.
+const KEYS_MAX: usize = 5_000;
 
 const SETTINGS: [(&str, &str); 8] = [
     ("application_name", "segue reconciler"),
@@ -151,6 +154,72 @@ impl Source {
             as_of,
             rows,
         })
+    }
+
+    /// Begins to read all keys of a table; [`Self::more_keys`] goes on.
+    pub(crate) async fn begin_keys(&mut self, table: &Table) -> Result<(), ReconcilerError> {
+        let names = table
+            .key
+            .iter()
+            .filter_map(|place| table.columns.get(*place));
+        let names: Vec<String> = names.map(|column| quote_identifier(&column.name)).collect();
+        let sql = format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+             DECLARE keys NO SCROLL CURSOR FOR SELECT {} FROM {}",
+            names.join(", "),
+            table.name
+        );
+        self.connection.query_simple(&sql).await?;
+        Ok(())
+    }
+
+    /// Some more keys; none when all have been read.
+    pub(crate) async fn more_keys(
+        &mut self,
+        index: TableIndex,
+        table: &Table,
+    ) -> Result<Vec<RowKey>, ReconcilerError> {
+        let columns = table
+            .key
+            .iter()
+            .filter_map(|place| table.columns.get(*place));
+        let is_text: Vec<bool> = columns.map(|column| column.form == Form::Text).collect();
+        let formats = is_text
+            .iter()
+            .map(|text| if *text { Format::Text } else { Format::Binary });
+        let formats: Vec<Format> = formats.collect();
+        let fetch = format!("FETCH {KEYS_MAX} FROM keys");
+        self.connection
+            .prepare("", &fetch)
+            .map_err(ConnectionError::from)?;
+        self.connection
+            .execute("", &[], &formats)
+            .map_err(ConnectionError::from)?;
+        self.connection.sync();
+        self.connection.flush().await?;
+        let reply = self.connection.reply().await?;
+        if let Some(error) = reply.error {
+            return Err(ConnectionError::server(Side::Source, error).into());
+        }
+        let rows = reply.results.into_iter().flat_map(|result| result.rows);
+        let mut keys = Vec::new();
+        for row in rows {
+            let mut image = vec![Datum::Null; table.columns.len()];
+            for ((place, value), is_text) in table.key.iter().zip(row).zip(&is_text) {
+                if let (Some(column), Some(value)) = (image.get_mut(*place), value) {
+                    *column = if *is_text {
+                        Datum::Text(value)
+                    } else {
+                        Datum::Binary(value)
+                    };
+                }
+            }
+            keys.push(RowKey::of(index, table, &Image::new(image))?);
+        }
+        if keys.is_empty() {
+            self.connection.query_simple("COMMIT").await?;
+        }
+        Ok(keys)
     }
 
     fn image(

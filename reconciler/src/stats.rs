@@ -26,6 +26,7 @@ const MARKS_MAX: usize = 3_600;
 #[derive(Debug, Default)]
 pub(crate) struct Stats {
     verified: u64,
+    unchanged: u64,
     applied: u64,
     repaired: u64,
     superseded: u64,
@@ -56,6 +57,7 @@ impl Stats {
         crate::metrics::rows_judged(tally);
         crate::metrics::divergences_found(findings);
         self.verified += tally.verified;
+        self.unchanged += tally.unchanged;
         self.applied += tally.applied;
         self.repaired += tally.repaired;
         self.superseded += tally.superseded;
@@ -135,6 +137,7 @@ impl Stats {
         let unmirrored = self.applied_why.get("unmirrored").copied().unwrap_or(0);
         json!({
             "verified": self.verified,
+            "unchanged": self.unchanged,
             "applied": self.applied,
             "repaired": self.repaired,
             "superseded": self.superseded,

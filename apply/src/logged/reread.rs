@@ -26,9 +26,9 @@ pub struct FreshRow {
     pub row: Option<Image>,
     /// The logged transaction that the read has to contain.
     pub xid: Option<Xid>,
-    /// Whether somebody else wrote it, or the mirror without the log.
-    pub is_suspect: bool,
-    /// The unverified entry that the log has passed by, if that is why it is owed (rule 13).
+    /// Whether somebody else wrote it.
+    pub is_foreign: bool,
+    /// The unverified entry that the log has passed by, as the last sweep saw it (rule 13).
     pub passed: Option<Revision>,
     /// What somebody else had made of the row, where that is known.
     pub foreign: Option<ForeignTrace>,
@@ -82,6 +82,8 @@ struct Judged<'a> {
     entry: Option<Entry>,
     columns: Vec<usize>,
     differs: bool,
+    /// Its entry is unverified, and the log has passed it by.
+    is_phantom: bool,
 }
 
 impl LoggedWriter {
@@ -171,9 +173,13 @@ impl LoggedWriter {
         let mut untouched = Vec::new();
         for fresh in set {
             let entry = entries.remove(&fresh.key).flatten();
-            let turn = match &entry {
-                Some(held) if fresh.passed == Some(held.rev) => Turn::Passed,
-                Some(_) | None => Turn::ToCome,
+            let is_phantom = entry.as_ref().is_some_and(|held| {
+                held.proof == Proof::Unverified && fresh.passed == Some(held.rev)
+            });
+            let turn = if is_phantom {
+                Turn::Passed
+            } else {
+                Turn::ToCome
             };
             let verdict = read
                 .horizon
@@ -187,7 +193,7 @@ impl LoggedWriter {
             }
             let row = targets.remove(&fresh.key);
             let (differs, columns) = compare(row.as_ref(), fresh.row.as_ref());
-            let settled = match (differs, fresh.is_suspect) {
+            let settled = match (differs, is_phantom || fresh.is_foreign) {
                 (false, _) => Settled::Equal,
                 (true, false) => Settled::Written,
                 (true, true) => Settled::Repaired,
@@ -198,6 +204,7 @@ impl LoggedWriter {
                 entry,
                 columns,
                 differs,
+                is_phantom,
             });
         }
         self.note_before(&judged, read)?;
@@ -231,24 +238,30 @@ impl LoggedWriter {
         Ok((entries, found))
     }
 
-    /// Phantoms are noted here; a foreign write was noted when it was seen, and rows owed for other
-    /// reasons are only late.
+    /// Rows owed for other reasons are only late. A foreign write has been noted when it was seen,
+    /// unless its table was emptied.
     fn note_before(
         &mut self,
         judged: &[Judged<'_>],
         read: &FreshRead<'_>,
     ) -> Result<(), LoggedError> {
-        for row in judged {
-            if row.differs && row.fresh.passed.is_some() {
-                self.queue_note(&Note {
-                    key: &row.fresh.key,
-                    kind: "phantom",
-                    source_rev: Some(read.as_of),
-                    target_rev: row.entry.as_ref().map(|entry| entry.rev),
-                    op_id: row.entry.as_ref().and_then(|entry| entry.op_id),
-                    columns: &row.columns,
-                })?;
-            }
+        for row in judged
+            .iter()
+            .filter(|row| row.differs && (row.is_phantom || row.fresh.is_foreign))
+        {
+            let kind = if row.is_phantom {
+                "phantom"
+            } else {
+                "foreign_write"
+            };
+            self.queue_note(&Note {
+                key: &row.fresh.key,
+                kind,
+                source_rev: Some(read.as_of),
+                target_rev: row.entry.as_ref().map(|entry| entry.rev),
+                op_id: row.entry.as_ref().and_then(|entry| entry.op_id),
+                columns: &row.columns,
+            })?;
         }
         Ok(())
     }
@@ -287,11 +300,11 @@ impl LoggedWriter {
     ) -> Result<(), LoggedError> {
         let mut kept = Vec::new();
         for row in judged {
-            match (&row.entry, row.fresh.passed) {
-                (None, _) => dropped.push(row.fresh.key.clone()),
+            match &row.entry {
+                None => dropped.push(row.fresh.key.clone()),
                 // Every version up to the stream's position has had its turn: a late twin of any of
                 // them is refused, and the log's next one is not taken for superseded.
-                (Some(entry), Some(passed)) if entry.rev == passed => {
+                Some(entry) if row.is_phantom => {
                     let proven = Entry {
                         rev: read.passed,
                         op_id: None,
@@ -302,7 +315,7 @@ impl LoggedWriter {
                     };
                     kept.push((row.fresh.key.clone(), proven));
                 }
-                (Some(_), _) => {}
+                Some(_) => {}
             }
         }
         let net = Net {

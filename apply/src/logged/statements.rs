@@ -118,14 +118,19 @@ pub(super) fn complete_name(table: TableIndex) -> String {
     format!("c{}", table.as_usize())
 }
 
+/// One open divergence says that others write to a row, however often they do.
 /// Parameters: table, key, key columns, kind, revisions, op, columns; then the key's values.
 fn note(row: &str) -> String {
     format!(
         r#"WITH noted AS (
              INSERT INTO segue.divergence
                  ("table", key, key_columns, kind, state, source_rev, target_rev, op_id, columns)
-             VALUES ($1::text, $2::bytea, $3::jsonb, $4::text, 'open', $5::int8, $6::int8, $7::uuid,
-                     $8::text[])
+             SELECT $1::text, $2::bytea, $3::jsonb, $4::text, 'open', $5::int8, $6::int8, $7::uuid,
+                    $8::text[]
+             WHERE $4 <> 'foreign_write' OR NOT EXISTS (
+                 SELECT FROM segue.divergence AS before
+                 WHERE before."table" = $1 AND before.key = $2 AND before.state = 'open'
+                   AND before.kind = 'foreign_write')
              RETURNING id)
            INSERT INTO segue.journal (divergence, "table", key, before)
            SELECT noted.id, $1, $2, {row} FROM noted"#

@@ -89,6 +89,7 @@ CREATE TABLE segue.divergence (
     columns     text[] NOT NULL DEFAULT '{}'
 );
 CREATE INDEX ON segue.divergence (detected_at);
+CREATE INDEX ON segue.divergence ("table", key) WHERE state = 'open';
 
 -- What a repair found and what it left, as column: text; enough to undo it.
 CREATE TABLE segue.journal (
@@ -100,6 +101,7 @@ CREATE TABLE segue.journal (
     before     jsonb,
     after      jsonb
 );
+CREATE INDEX ON segue.journal (divergence);
 
 -- Each proxy once a second; counters are totals since the proxy started.
 CREATE UNLOGGED TABLE segue.proxy (

@@ -2,9 +2,12 @@
 //! of others at the target, which become owed rows.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use apply::logged::{ForeignTrace, ForeignWrite, FreshRead, FreshRow, Settled};
+use protocol::contract::TableIndex;
+use protocol::decide::sweep::has_passed;
 use protocol::decide::verdict::OwedWhy;
 use protocol::decide::working_set::Tally;
 use protocol::lsn::Lsn;
@@ -26,6 +29,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
+/// A log that is far behind does not hold up the repair of a foreign write for longer.
+const LOG_PATIENCE: Duration = Duration::from_secs(10);
+
 /// What somebody else gave one row is remembered up to here.
 const TRACES_MAX: usize = 8;
 
@@ -45,6 +51,8 @@ struct Owed {
     pause: Duration,
     /// What somebody else made of the row: images, or none where it was deleted.
     traces: Vec<Option<Image>>,
+    /// The stream is to come here first, so that the log's own verdict on the row is not preempted.
+    after: Lsn,
 }
 
 impl OwedBook {
@@ -57,6 +65,7 @@ impl OwedBook {
             due: now,
             pause: PAUSE,
             traces: Vec::new(),
+            after: Lsn::ZERO,
         });
         owed.xid = owed.xid.max(xid);
         owed.due = now;
@@ -65,11 +74,12 @@ impl OwedBook {
         }
     }
 
-    fn trace(&mut self, key: &RowKey, image: Option<Image>) {
-        if let Some(owed) = self.rows.get_mut(key)
-            && owed.traces.len() < TRACES_MAX
-        {
-            owed.traces.push(image);
+    fn trace(&mut self, key: &RowKey, image: Option<Image>, after: Lsn) {
+        if let Some(owed) = self.rows.get_mut(key) {
+            owed.after = after;
+            if owed.traces.len() < TRACES_MAX {
+                owed.traces.push(image);
+            }
         }
     }
 
@@ -81,9 +91,12 @@ impl OwedBook {
         self.rows.len()
     }
 
-    fn due(&self) -> Vec<RowKey> {
+    fn due(&self, passed: Lsn) -> Vec<RowKey> {
         let now = Instant::now();
-        let due = self.rows.iter().filter(|(_, owed)| owed.due <= now);
+        let due = self.rows.iter().filter(|(_, owed)| {
+            let has_come = has_passed(passed, owed.after);
+            owed.due <= now && (has_come || owed.since.elapsed() > LOG_PATIENCE)
+        });
         due.take(ROWS_MAX).map(|(key, _)| key.clone()).collect()
     }
 
@@ -150,7 +163,7 @@ impl Applier<'_> {
 
     /// Reads the rows that are due again and puts them right where that may be done.
     pub(super) async fn read_owed_again(&mut self) -> Result<(), ReconcilerError> {
-        let keys = self.owed.due();
+        let keys = self.owed.due(self.passed);
         if keys.is_empty() {
             return Ok(());
         }
@@ -195,9 +208,7 @@ impl Applier<'_> {
         Some(FreshRow {
             xid: owed.xid,
             passed: self.sweep.passed_rev(&key, self.passed),
-            is_suspect: [OwedWhy::Foreign, OwedWhy::Unverified]
-                .iter()
-                .any(|why| why.label() == owed.why),
+            is_foreign: owed.why == OwedWhy::Foreign.label(),
             foreign,
             key,
             row,
@@ -210,6 +221,9 @@ impl Applier<'_> {
             // Told twice: it was recorded before the last session ended.
             return Ok(());
         }
+        for table in &part.emptied {
+            self.owe_table(*table).await?;
+        }
         let writes: Vec<ForeignWrite> = part
             .rows
             .iter()
@@ -218,22 +232,44 @@ impl Applier<'_> {
                 target_lsn: *target_lsn,
             })
             .collect();
+        self.here = self.source.whereabouts(&self.identity.slot).await?;
+        let here = self.here.insert_lsn;
         let stream = self.identity.foreign_stream.clone();
         self.writer.foreign(&writes, &stream, part.end_lsn).await?;
         tracing::warn!(rows = writes.len(), "somebody else wrote to the target");
         for (key, _, image) in part.rows {
             self.owed.add(key.clone(), OwedWhy::Foreign.label(), None);
-            self.owed.trace(&key, image);
-        }
-        for table in part.emptied {
-            let name = self.contract.table(table).map(|table| table.name.clone());
-            let name = name.unwrap_or_default();
-            let text = format!("somebody else emptied the table {name} at the target");
-            tracing::error!("{text}");
-            self.event("foreign_truncate", &text).await?;
+            self.owed.trace(&key, image, here);
         }
         self.foreign_durable.send_replace(part.end_lsn);
         self.read_owed_again().await
+    }
+}
+
+impl Applier<'_> {
+    /// Somebody else emptied a table at the target: every row that the source has is owed.
+    async fn owe_table(&mut self, index: TableIndex) -> Result<(), ReconcilerError> {
+        let contract = Arc::clone(&self.contract);
+        let Some(table) = contract.table(index) else {
+            return Ok(());
+        };
+        let text = format!(
+            "somebody else emptied the table {} at the target",
+            table.name
+        );
+        tracing::warn!("{text}");
+        self.event("foreign_truncate", &text).await?;
+        self.source.begin_keys(table).await?;
+        loop {
+            let keys = self.source.more_keys(index, table).await?;
+            if keys.is_empty() {
+                return Ok(());
+            }
+            self.writer.owe(&keys, OwedWhy::Foreign).await?;
+            for key in keys {
+                self.owed.add(key, OwedWhy::Foreign.label(), None);
+            }
+        }
     }
 }
 

@@ -82,8 +82,10 @@ impl FindingKind {
 /// How many rows came to which end.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// The target held what the log says.
+    /// The mirror had brought what the log says.
     pub verified: u64,
+    /// The target held what the log says, and nothing tells that the mirror had brought it.
+    pub unchanged: u64,
     /// The log's version was written.
     pub applied: u64,
     /// A divergence was mended.
@@ -171,6 +173,8 @@ impl WorkingSet {
             };
             let verdict = reconcile(slot.entry.as_ref(), slot.row.as_ref(), logged);
             let target_rev = slot.entry.as_ref().map(|entry| entry.rev);
+            let entry = slot.entry.as_ref();
+            let is_own = entry.is_some_and(|held| held.op_id == Some(operation.op_id));
             let differing = differing(slot.row.as_ref(), &write.row);
             if slot.settle(operation, rev, write, &verdict) {
                 self.writes += 1;
@@ -187,7 +191,8 @@ impl WorkingSet {
             };
             match verdict {
                 Verdict::Superseded => self.net.tally.superseded += 1,
-                Verdict::Verified => self.net.tally.verified += 1,
+                Verdict::Verified if is_own => self.net.tally.verified += 1,
+                Verdict::Verified => self.net.tally.unchanged += 1,
                 Verdict::Diverged {
                     kind,
                     columns,
