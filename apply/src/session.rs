@@ -14,7 +14,7 @@ const ORIGIN_COUNT_MAX: u32 = 16;
 
 /// Settings that fix what statements mean and how values look. Without the right to
 /// `session_replication_role` the server refuses the session, which setup has found out before.
-const SETTINGS: [(&str, &str); 14] = [
+const SETTINGS: [(&str, &str); 15] = [
     ("session_replication_role", "replica"),
     ("search_path", "pg_catalog"),
     ("DateStyle", "ISO, MDY"),
@@ -30,6 +30,8 @@ const SETTINGS: [(&str, &str); 14] = [
     ("plan_cache_mode", "force_generic_plan"),
     // A generic plan made while a table is small must not scan it when it has grown.
     ("enable_seqscan", "off"),
+    // A plan that has to scan all the same looks dear enough to compile, each time it runs.
+    ("jit", "off"),
 ];
 
 /// Who writes through a session.
