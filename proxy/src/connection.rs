@@ -17,6 +17,7 @@ use crate::cancel;
 use crate::capture::Capture;
 use crate::config::Config;
 use crate::listener::{Accepted, Admission};
+use crate::metrics;
 use crate::session::{Session, SessionError};
 use crate::shutdown::Drain;
 use crate::source::{self, SourceStream};
@@ -58,11 +59,12 @@ pub(crate) async fn serve(surroundings: Rc<Surroundings>, accepted: Accepted) {
         peer,
         admission,
     } = accepted;
+    let connected = metrics::client_connected();
     let served = Box::pin(serve_socket(&surroundings, socket, &admission)).await;
     if let Err(error) = served {
         report(peer, &error);
     }
-    drop(admission);
+    drop((connected, admission));
 }
 
 async fn serve_socket(
@@ -87,6 +89,7 @@ async fn serve_socket(
             .map_err(ConnectionError::Cancel),
         Wanted::Session(opening) => {
             if let Admission::Refused(_) = admission {
+                metrics::client_refused();
                 say(&mut client, &too_many_clients()).await;
                 return Err(ConnectionError::NoPlace);
             }

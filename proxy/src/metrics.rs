@@ -7,6 +7,12 @@ use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
 
+/// Clients connected.
+pub const CLIENTS: &str = "segue_proxy_clients_count";
+/// Clients refused because all places were taken.
+pub const CLIENTS_REFUSED: &str = "segue_proxy_refused_clients_total";
+/// Connections that a fault of ours has ended.
+pub const PANICS: &str = "segue_proxy_panics_total";
 /// Transactions captured whole, committed at the source.
 pub(crate) const CAPTURED: &str = "segue_proxy_captured_transactions_total";
 /// Transactions left to the stream, by reason.
@@ -23,6 +29,29 @@ pub(crate) const QUEUE: &str = "segue_mirror_queue_transactions";
 pub(crate) const BREAKER: &str = "segue_mirror_breaker_open";
 /// Readings of the source's catalog.
 pub(crate) const CATALOG_READS: &str = "segue_proxy_catalog_reads_total";
+
+/// A client's connection, counted as long as it is held.
+#[derive(Debug)]
+pub(crate) struct ClientConnected(());
+
+pub(crate) fn client_connected() -> ClientConnected {
+    gauge!(CLIENTS).increment(1.0);
+    ClientConnected(())
+}
+
+impl Drop for ClientConnected {
+    fn drop(&mut self) {
+        gauge!(CLIENTS).decrement(1.0);
+    }
+}
+
+pub(crate) fn client_refused() {
+    counter!(CLIENTS_REFUSED).increment(1);
+}
+
+pub(crate) fn connection_panicked() {
+    counter!(PANICS).increment(1);
+}
 
 pub(crate) fn transaction_captured() {
     counter!(CAPTURED).increment(1);

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::connection::{self, Surroundings};
 use crate::error::ProxyError;
 use crate::listener::Accepted;
+use crate::metrics;
 use crate::mirroring::CaptureSource;
 use crate::shutdown::{Drain, Phase};
 
@@ -90,7 +91,13 @@ async fn serve(
         let Some(client) = client else {
             break;
         };
-        connections.spawn_local(connection::serve(Rc::clone(&surroundings), client));
+        let surroundings = Rc::clone(&surroundings);
+        connections.spawn_local(async move {
+            let served = tokio::task::spawn_local(connection::serve(surroundings, client)).await;
+            if served.is_err_and(|ended| ended.is_panic()) {
+                metrics::connection_panicked();
+            }
+        });
     }
     connections.close();
     surroundings.drain.enter(Phase::Draining);

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use protocol::decide::reply_queue::{Action, Event, Reply, UnexpectedReply};
-use protocol::wire::backend::{ErrorFields, ReadyForQuery, Tag};
+use protocol::wire::backend::{ErrorFields, Tag, TransactionStatus};
 use protocol::wire::frame::Header;
 
 use super::capturing::describe;
@@ -53,8 +53,9 @@ impl<C, S> Session<C, S> {
     }
 
     fn ready(&mut self, header: Header) -> Result<Reply<Note>, SessionError> {
-        let ready = ReadyForQuery::decode(self.from_source.copy_body(header));
-        self.status = ready.map_err(SessionError::SourceMessage)?.0;
+        let letter = self.from_source.body_so_far(header).first();
+        let status = TransactionStatus::from_byte(letter.copied().unwrap_or_default());
+        self.status = status.map_err(SessionError::SourceMessage)?;
         self.paired(Tag::ReadyForQuery)
     }
 

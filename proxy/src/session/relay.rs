@@ -86,7 +86,8 @@ where
     }
 
     fn read_client(&mut self, context: &mut Context<'_>) -> Result<Option<Moved>, SessionError> {
-        if self.client_state == Peer::Gone || self.queue.len() >= REQUESTS_MAX {
+        let is_asking = self.capturing.as_ref().is_some_and(|it| it.is_asking());
+        if self.client_state == Peer::Gone || self.queue.len() >= REQUESTS_MAX || is_asking {
             return Ok(None);
         }
         let read = self.from_client.poll_read(&mut self.client, context);

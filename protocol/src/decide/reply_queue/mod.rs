@@ -14,6 +14,8 @@
 //! travels with it as a [`Note`] and comes back in the [`Event`].
 
 mod copy;
+#[cfg(test)]
+mod model;
 mod reply;
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,21 @@ pub enum TransactionStatus {
     Failed,
 }
 
+impl TransactionStatus {
+    /// The status with this letter.
+    pub const fn from_byte(byte: u8) -> Result<Self, ReadError> {
+        match byte {
+            b'I' => Ok(Self::Idle),
+            b'T' => Ok(Self::InTransaction),
+            b'E' => Ok(Self::Failed),
+            other => Err(ReadError::Invalid {
+                field: "transaction status",
+                value: other as i64,
+            }),
+        }
+    }
+}
+
 /// The server waits for the next request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadyForQuery(pub TransactionStatus);
@@ -24,17 +39,7 @@ impl ReadyForQuery {
     /// Reads the message's body.
     pub fn decode(body: Bytes) -> Result<Self, ReadError> {
         let mut reader = Reader::new(body);
-        let status = match reader.u8("transaction status")? {
-            b'I' => TransactionStatus::Idle,
-            b'T' => TransactionStatus::InTransaction,
-            b'E' => TransactionStatus::Failed,
-            other => {
-                return Err(ReadError::Invalid {
-                    field: "transaction status",
-                    value: i64::from(other),
-                });
-            }
-        };
+        let status = TransactionStatus::from_byte(reader.u8("transaction status")?)?;
         reader.finish()?;
         Ok(Self(status))
     }

@@ -124,10 +124,11 @@ impl Capturing {
         let whole_rows = run
             .captured(0)
             .is_some_and(|it| it.client_columns == ClientColumns::None);
-        match Execute::decode(Bytes::copy_from_slice(body)) {
-            // Without RETURNING the server does not count rows: what the client would get from a
-            // limit is that it is ignored.
-            Ok(execute) if whole_rows && execute.rows_max > 0 => {
+        // Without RETURNING the server does not count rows: what the client would get from a limit
+        // is that it is ignored.
+        let limited = whole_rows.then(|| Execute::decode(Bytes::copy_from_slice(body)));
+        match limited {
+            Some(Ok(execute)) if execute.rows_max > 0 => {
                 outbound.channel.discard(header);
                 let unlimited = Execute {
                     rows_max: 0,
@@ -135,7 +136,7 @@ impl Capturing {
                 };
                 unlimited.encode(outbound.channel.insert());
             }
-            _ => outbound.channel.approve(header),
+            Some(Ok(_) | Err(_)) | None => outbound.channel.approve(header),
         }
         outbound.queue.push(Request::Execute, Note::Run(run));
         self.runs(&text.analysis);

@@ -163,7 +163,7 @@ fn a_client_that_does_not_read_slows_its_source_down() {
         let mut peers = Peers::begin(None, 64 * 1024).await;
         let query = frame(b'Q', b"select\0");
         peers.ask(&query, &query).await;
-        let row = data_row(&[Some(&[7; 60_000])]);
+        let row = data_row(&[Some(&vec![7; 60_000])]);
         let mut taken = 0;
         let endless = async {
             loop {
