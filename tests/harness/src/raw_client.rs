@@ -15,7 +15,7 @@ use tokio::{
 use crate::database::Database;
 
 /// How long a reply may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Protocol version 3.0.
 const VERSION: i32 = 196_608;
 /// The request code of `SSLRequest`.

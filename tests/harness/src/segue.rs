@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How long a command or a start may take.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Numbers the output files.
 static RUN_COUNT: AtomicU32 = AtomicU32::new(0);

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use tokio::time::Instant;
 
 /// How long anything may take on a machine shared with other work.
-pub const PATIENCE: Duration = Duration::from_mins(1);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 /// Between two looks.
 pub const PAUSE: Duration = Duration::from_millis(10);
 
