@@ -120,7 +120,8 @@ impl Applier<'_> {
         };
         let xmin = self.floor.source_xmin();
         self.execute(&format!(
-            "DELETE FROM segue.row_rev WHERE ctid = ANY (ARRAY(\
+            "SET LOCAL enable_seqscan = on; \
+             DELETE FROM segue.row_rev WHERE ctid = ANY (ARRAY(\
                SELECT ctid FROM segue.row_rev \
                WHERE verified AND rev <= {floor} AND coalesce(xid, 0) < {xmin} \
                LIMIT {DROPPED_MAX} FOR UPDATE SKIP LOCKED))"

@@ -43,7 +43,8 @@ impl Applier<'_> {
 
     async fn unverified(&mut self) -> Result<Vec<Sighting>, ReconcilerError> {
         let sql = format!(
-            r#"SELECT "table", encode(key, 'hex'), rev::text, replace(op_id::text, '-', '')
+            r#"SET LOCAL enable_seqscan = on;
+               SELECT "table", encode(key, 'hex'), rev::text, replace(op_id::text, '-', '')
                FROM segue.row_rev WHERE NOT verified LIMIT {SIGHTINGS_MAX}"#
         );
         let rows = self.writer.connection().query_simple(&sql).await?;

@@ -190,11 +190,17 @@ impl<'a> Applier<'a> {
         let mut owed = tokio::time::interval(OWED_INTERVAL);
         owed.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            // In no fixed order: housekeeping that takes long must not keep the log from its turn.
             tokio::select! {
-                biased;
                 () = cancel.cancelled() => return Ok(()),
-                _ = housekeeping.tick(), if self.open.is_none() => self.keep_house().await?,
-                _ = owed.tick(), if self.open.is_none() => self.read_owed_again().await?,
+                _ = housekeeping.tick(), if self.open.is_none() => {
+                    self.keep_house().await?;
+                    housekeeping.reset();
+                }
+                _ = owed.tick(), if self.open.is_none() => {
+                    self.read_owed_again().await?;
+                    owed.reset();
+                }
                 part = queues.foreign.recv(), if self.open.is_none() => match part {
                     Some(part) => self.take_foreign(part).await?,
                     None => return Ok(()),
