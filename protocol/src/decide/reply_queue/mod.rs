@@ -131,6 +131,9 @@ pub struct ReplyQueue<N> {
     entries: VecDeque<Entry<N>>,
     /// An extended request failed and the server has not seen a Sync since.
     skipping: bool,
+    /// Extended requests have been answered since the last ReadyForQuery: a transaction may be open
+    /// that no ReadyForQuery has told of, and that a simple query would commit.
+    within_batch: bool,
     copy: copy::CopyIn,
 }
 
@@ -140,6 +143,7 @@ impl<N: Note> ReplyQueue<N> {
         Self {
             entries: VecDeque::new(),
             skipping: false,
+            within_batch: false,
             copy: copy::CopyIn::default(),
         }
     }
@@ -185,9 +189,10 @@ impl<N: Note> ReplyQueue<N> {
         self.entries.is_empty()
     }
 
-    /// Whether everything sent was answered: what is sent now will be answered next.
+    /// Whether everything sent was answered, up to a ReadyForQuery: what is sent now begins anew.
     pub fn is_idle(&self) -> bool {
         !self.skipping
+            && !self.within_batch
             && self.copy.is_closed()
             && self
                 .entries

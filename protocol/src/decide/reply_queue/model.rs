@@ -100,17 +100,23 @@ fn serve(mode: &mut Mode, frame: Sent) -> Option<Vec<char>> {
                     *mode = if simple { Mode::Normal } else { Mode::Skipping };
                     if simple { vec!['E', 'Z'] } else { vec!['E'] }
                 }
-                _ => return None,
+                Sent::Query(_)
+                | Sent::Parse(_)
+                | Sent::Bind(_)
+                | Sent::Describe(_)
+                | Sent::Execute(_)
+                | Sent::Close
+                | Sent::FunctionCall(_) => return None,
             };
             Some(replies)
         }
-        Mode::Skipping => match frame {
-            Sent::Sync(fate) => {
-                *mode = Mode::Normal;
-                Some(sync(fate))
-            }
-            _ => Some(vec![]),
-        },
+        Mode::Skipping => {
+            let Sent::Sync(fate) = frame else {
+                return Some(vec![]);
+            };
+            *mode = Mode::Normal;
+            Some(sync(fate))
+        }
         Mode::Normal => Some(run(mode, frame)),
     }
 }
@@ -232,6 +238,9 @@ proptest! {
                 take(&mut queue, reply)?;
             }
         }
-        prop_assert_eq!(queue.is_idle(), mode == Mode::Normal, "{:?}", queue);
+        prop_assert_eq!(queue.is_skipping(), mode == Mode::Skipping, "{:?}", queue);
+        if mode == Mode::Normal {
+            prop_assert!(queue.entries.iter().all(|entry| entry.request == Request::CopyEnd));
+        }
     }
 }

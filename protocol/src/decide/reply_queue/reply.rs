@@ -227,6 +227,7 @@ impl<N: Note> ReplyQueue<N> {
             }),
         };
         if front.request == Request::Execute {
+            self.within_batch = true;
             self.entries.pop_front();
         } else {
             front.next_statement();
@@ -237,6 +238,7 @@ impl<N: Note> ReplyQueue<N> {
     /// The request at the front has been answered in full.
     fn answered(&mut self, action: Action, event: fn(N) -> Event<N>) -> Reply<N> {
         self.copy.completed();
+        self.within_batch = true;
         match self.entries.pop_front() {
             None => Reply::only(action),
             Some(entry) => Reply {
@@ -251,6 +253,7 @@ impl<N: Note> ReplyQueue<N> {
 
     fn ready(&mut self) -> Result<Reply<N>, UnexpectedReply> {
         self.drop_void_markers();
+        self.within_batch = false;
         let front = self
             .entries
             .front()

@@ -165,6 +165,15 @@ fn a_suspended_portal_is_executed_again() {
 }
 
 #[test]
+fn what_was_answered_by_flush_is_idle_only_after_its_sync() {
+    let (queue, _) = play(">P >B >E <1 <2 <C");
+    assert!(queue.is_empty() && !queue.is_idle());
+    let (queue, _) = play(">P >B >E >S >P <1 <2 <C <Z <1");
+    assert!(!queue.is_idle());
+    check(">P >B >E <1 <2 <C >S <Z");
+}
+
+#[test]
 fn an_error_forgets_the_pipeline_up_to_its_sync() {
     let events = check(">P >B >E >S >P >S <1 <E <Z <1 <Z");
     let failed = Event::Failed {
