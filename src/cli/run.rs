@@ -1,10 +1,11 @@
 //! `segue run`: proxy and reconciler in one process.
 
 use clap::Args;
+use control::{ControlError, Side, schema};
 
-use super::Context;
 use super::servers::{EndpointFlags, ProxyFlags, ReconcilerFlags, proxy_part, reconciler_part};
-use crate::config::Needs;
+use super::{Context, block_on};
+use crate::config::{Needs, Settings};
 use crate::exit::{Exit, Failure};
 use crate::serve::{Loss, Serve};
 
@@ -33,6 +34,7 @@ impl Arguments {
             .with(self.reconciler.settings())
             .with(self.endpoint.settings());
         let settings = context.settings(Needs::Both)?;
+        block_on(check_set_up(&settings))?;
         let named = [("metrics", settings.metrics), ("http", settings.http)];
         let mut endpoints: Vec<_> = named
             .into_iter()
@@ -50,4 +52,22 @@ impl Arguments {
         };
         serve.run(&settings)
     }
+}
+
+/// Both parts need what `segue setup` makes: said before either starts, and in one sentence.
+async fn check_set_up(settings: &Settings) -> Result<(), Failure> {
+    // The target first: where its schema is of another version, to set up is the wrong advice.
+    for (side, dsn) in [
+        (Side::Target, settings.target()?),
+        (Side::Source, settings.source()?),
+    ] {
+        let checked = async {
+            let client = control::connect(dsn, side, "segue run").await?;
+            schema::check_version(&client, side, dsn.database()).await
+        };
+        checked
+            .await
+            .map_err(|error: ControlError| Failure::with_code(&error, error.exit_code()))?;
+    }
+    Ok(())
 }

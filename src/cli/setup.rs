@@ -1,5 +1,7 @@
 //! `segue setup`.
 
+use std::io::IsTerminal;
+
 use clap::Args;
 use control::contract::Selection;
 use control::setup::{self, Options, Outcome, RemoveReport, SetupReport};
@@ -75,9 +77,7 @@ impl Arguments {
         self.show(&report)?;
         match report.outcome {
             Outcome::SetUp | Outcome::AlreadySetUp | Outcome::Possible => Ok(Exit::Well),
-            Outcome::Refused => Err(failure(&ControlError::Refused {
-                reasons: report.refusals,
-            })),
+            Outcome::Refused => Err(refused(report.refusals)),
         }
     }
 
@@ -105,6 +105,17 @@ impl Arguments {
         }
         Ok(Exit::Well)
     }
+}
+
+/// A log gets one line; a person at a terminal can work through a list.
+fn refused(reasons: Vec<String>) -> Failure {
+    if reasons.len() > 1 && std::io::stderr().is_terminal() {
+        return Failure {
+            exit: Exit::Refused,
+            message: format!("setup is refused:\n  - {}", reasons.join("\n  - ")),
+        };
+    }
+    failure(&ControlError::Refused { reasons })
 }
 
 fn failure(error: &ControlError) -> Failure {

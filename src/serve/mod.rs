@@ -42,9 +42,7 @@ impl Serve {
     /// Serves until a signal says stop, or until a part without which there is no point ends.
     pub(crate) fn run(self, settings: &Settings) -> Result<Exit, Failure> {
         let levels = logging::start(settings)?;
-        for warning in &settings.warnings {
-            tracing::warn!("{warning}");
-        }
+        announce(settings);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -60,6 +58,23 @@ impl Serve {
             endpoints.wait().await;
             exit
         })
+    }
+}
+
+/// What somebody who reads the log later has to know first.
+fn announce(settings: &Settings) {
+    let address = |dsn: &Option<control::Dsn>| {
+        dsn.as_ref()
+            .map_or_else(|| "none".to_owned(), ToString::to_string)
+    };
+    tracing::info!(
+        source = address(&settings.source),
+        target = address(&settings.target),
+        "segue {} starts",
+        env!("CARGO_PKG_VERSION")
+    );
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
     }
 }
 

@@ -66,8 +66,14 @@ async fn the_endpoint_says_what_the_commands_say() {
         .execute("UPDATE item SET name = 'by hand'")
         .await
         .unwrap();
-    wait::until_true("the foreign write to be repaired", async || {
-        Ok(ground.launch.report().await?["summary"]["repaired"] == 1)
+    let id = wait::until("the foreign write to be repaired", async || {
+        let report = ground.launch.report().await?;
+        let divergences = report["divergences"].as_array();
+        let repaired = divergences
+            .into_iter()
+            .flatten()
+            .find(|found| found["kind"] == "foreign_write" && found["state"] == "repaired");
+        Ok(repaired.map(|found| found["id"].to_string()))
     })
     .await
     .unwrap();
@@ -90,9 +96,11 @@ async fn the_endpoint_says_what_the_commands_say() {
         get_json(port, "/report?since=1h").await,
     );
     assert_eq!(status["phase"], "dual_write");
-    assert_eq!(report["summary"]["repaired"], 1);
+    assert!(
+        report["summary"]["repaired"].as_i64() > Some(0),
+        "{report:#}"
+    );
     assert!(!report["samples"].as_array().unwrap().is_empty());
-    let id = &report["divergences"][0]["id"];
     let found = get_json(port, &format!("/report/{id}")).await;
     assert_eq!(found["journal"][0]["before"]["name"], "by hand");
     assert_eq!(found["journal"][0]["after"]["name"], "a");
@@ -105,7 +113,7 @@ async fn the_endpoint_says_what_the_commands_say() {
     let (code, asked) = far.json(&["report", "--api", &url]).await.unwrap();
     assert_eq!((code, &asked["summary"]), (0, &report["summary"]));
     let shown = far
-        .run_to_end(&["report", "show", &id.to_string(), "--api", &url])
+        .run_to_end(&["report", "show", &id, "--api", &url])
         .await
         .unwrap();
     assert!(shown.output.contains("by hand  →  a"), "{shown:?}");

@@ -82,7 +82,8 @@ pub(super) fn privileges(source: &str, target: &str) -> Vec<String> {
         ),
         format!(
             "target: GRANT EXECUTE ON FUNCTION pg_replication_origin_create(text), \
-             pg_replication_origin_session_setup(text) TO {target}"
+             pg_replication_origin_session_setup(text) TO {target}; for setup --remove also \
+             pg_replication_origin_drop(text)"
         ),
     ]
     .into()
