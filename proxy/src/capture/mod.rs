@@ -27,6 +27,9 @@ pub use log::{Delivery, TransactionLog};
 /// A statement that brought more rows than this is bulk: not captured the next time.
 const BULK_ROWS: usize = 100;
 
+/// An odd number without pattern, so that generations differ in all bits (2^64 / golden ratio).
+const GENERATION_SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// Captures for one worker thread.
 #[derive(Debug)]
 pub struct Capture {
@@ -98,6 +101,13 @@ impl Capture {
         let analysis = Rc::new(analysis);
         self.cache.borrow_mut().insert(key, Rc::clone(&analysis));
         analysis
+    }
+
+    /// Differs when what analyses rest on does: the session's state or the catalog. A statement
+    /// that was rewritten on other grounds may fail only because of that.
+    pub fn grounds(&self, session: &SessionKnowledge) -> u64 {
+        let generation = self.view().facts.generation;
+        session.fingerprint() ^ generation.wrapping_mul(GENERATION_SPREAD)
     }
 
     /// A captured statement brought this many rows: a bulk one is not captured the next time.

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::Counters;
 use super::queue::{NoteOutcome, OpNote};
 
-/// How often the proxy's row is written and op records are sent.
+/// How often the proxy's row is written.
 const PERIOD: Duration = Duration::from_secs(1);
 /// After a failure.
 const RETRY: Duration = Duration::from_secs(1);
@@ -79,34 +79,43 @@ impl Records {
         let mut ticks = interval(PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let ticked = shutdown.run_until_cancelled(ticks.tick()).await;
-            self.write_notes(client).await?;
-            self.write_proxy(client).await?;
-            if ticked.is_none() {
-                return Ok(());
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                _ = ticks.tick() => self.write_proxy(client).await?,
+                // At once: the stream brings the transaction in a moment, and what is known of it
+                // then is what the reconciler counts.
+                note = self.notes.recv() => match note {
+                    Some(note) => self.write_notes(client, note).await?,
+                    None => break,
+                },
             }
         }
+        while let Ok(note) = self.notes.try_recv() {
+            self.write_notes(client, note).await?;
+        }
+        self.write_proxy(client).await
     }
 
-    async fn write_notes(&mut self, client: &Client) -> Result<(), tokio_postgres::Error> {
-        loop {
-            let mut batch = Vec::new();
-            while batch.len() < BATCH_MAX
-                && let Ok(note) = self.notes.try_recv()
-            {
-                batch.push(note);
-            }
-            if batch.is_empty() {
-                return Ok(());
-            }
-            let ids: Vec<Vec<u8>> = batch.iter().map(|it| it.op_id.to_bytes().into()).collect();
-            let outcomes: Vec<&str> = batch.iter().map(|it| outcome_name(it.outcome)).collect();
-            let reasons: Vec<&str> = batch.iter().map(|it| it.reason).collect();
-            let proxy = &self.proxy_id[..];
-            client
-                .execute(WRITE_NOTES, &[&proxy, &ids, &outcomes, &reasons])
-                .await?;
+    /// Writes this record and those that have gathered behind it.
+    async fn write_notes(
+        &mut self,
+        client: &Client,
+        first: OpNote,
+    ) -> Result<(), tokio_postgres::Error> {
+        let mut batch = vec![first];
+        while batch.len() < BATCH_MAX
+            && let Ok(note) = self.notes.try_recv()
+        {
+            batch.push(note);
         }
+        let ids: Vec<Vec<u8>> = batch.iter().map(|it| it.op_id.to_bytes().into()).collect();
+        let outcomes: Vec<&str> = batch.iter().map(|it| outcome_name(it.outcome)).collect();
+        let reasons: Vec<&str> = batch.iter().map(|it| it.reason).collect();
+        let proxy = &self.proxy_id[..];
+        client
+            .execute(WRITE_NOTES, &[&proxy, &ids, &outcomes, &reasons])
+            .await?;
+        Ok(())
     }
 
     async fn write_proxy(&self, client: &Client) -> Result<(), tokio_postgres::Error> {

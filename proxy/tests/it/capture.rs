@@ -386,3 +386,22 @@ impl Stage {
         sleep(Duration::from_millis(20)).await;
     }
 }
+
+#[test]
+fn grounds_change_with_session_and_catalog() {
+    on_one_thread(async {
+        let stage = Stage::new(MirrorMode::Dry).await;
+        let before = stage.capture.grounds(&stage.session);
+        assert_eq!(before, stage.capture.grounds(&stage.session));
+        let unknown = stage.capture.grounds(&SessionKnowledge::Unknown);
+        assert_ne!(before, unknown);
+        let sql = "CREATE TABLE another (id integer)";
+        stage.bed.source.execute(sql).await.unwrap();
+        wait::until_true("the catalog to be read again", async || {
+            Ok(stage.capture.grounds(&stage.session) != before)
+        })
+        .await
+        .unwrap();
+        stage.end().await;
+    });
+}

@@ -105,7 +105,7 @@ impl Capturing {
             }
             Err(_) => (Request::DescribeStatement, None),
         };
-        let fingerprint = self.knowledge.fingerprint();
+        let fingerprint = self.capture.grounds(&self.knowledge);
         let note = text.map_or(Note::Nothing, |text| {
             Note::Run(Run::extended(text, fingerprint))
         });
@@ -120,7 +120,7 @@ impl Capturing {
         let Some(text) = text.cloned() else {
             return self.opaque(Request::Execute, header, outbound);
         };
-        let run = Run::extended(&text, self.knowledge.fingerprint());
+        let run = Run::extended(&text, self.capture.grounds(&self.knowledge));
         let whole_rows = run
             .captured(0)
             .is_some_and(|it| it.client_columns == ClientColumns::None);
@@ -169,7 +169,7 @@ impl Capturing {
 
     /// The statement as it has to be in the session's present state, sent again if it is not so.
     fn settle(&mut self, text: Rc<Text>, outbound: &mut Outbound<'_>) -> Rc<Text> {
-        if text.fingerprint == self.knowledge.fingerprint() {
+        if text.fingerprint == self.capture.grounds(&self.knowledge) {
             return text;
         }
         let analysis = self.analyze(&text.parse.query);
@@ -222,7 +222,7 @@ impl Capturing {
         Rc::new(Text {
             form: Form::of(&analysis),
             analysis,
-            fingerprint: self.knowledge.fingerprint(),
+            fingerprint: self.capture.grounds(&self.knowledge),
             parse,
         })
     }

@@ -33,7 +33,7 @@ impl Form {
 /// The text of a statement that can be bound.
 #[derive(Debug)]
 pub(in crate::session) struct Text {
-    /// What it does, in the session's state as `fingerprint` says.
+    /// What it does, in the state of session and catalog that `fingerprint` stands for.
     pub(super) analysis: Rc<Analysis>,
     pub(super) form: Form,
     pub(super) fingerprint: u64,
