@@ -2,12 +2,16 @@
 
 use protocol::lsn::Lsn;
 use protocol::revision::{Epoch, Revision};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::{Examined, Step, sql};
 use crate::error::ControlError;
 use crate::names::Names;
 use crate::side::Side;
+
+/// How long a step may wait for other transactions: a command that hangs says nothing.
+const PATIENCE: &str = "SET statement_timeout = '2min'";
 
 /// Makes everything and returns where the stream starts.
 pub(super) async fn everything(examined: &Examined) -> Result<Lsn, ControlError> {
@@ -32,14 +36,44 @@ async fn run(
         None => step.sql.clone(),
     };
     tracing::info!(side = %step.side, "making {}", step.what);
+    let limit = client.batch_execute(PATIENCE).await;
+    let failed = |error| ControlError::query(step.side, format!("make the {}", step.what), &error);
+    limit.map_err(failed)?;
     // Several statements in one simple query are one transaction.
-    let replies = client.simple_query(&text).await.map_err(|error| {
-        ControlError::query(step.side, format!("make the {}", step.what), &error)
-    })?;
+    let replies = match client.simple_query(&text).await {
+        Ok(replies) => replies,
+        Err(error) if error.code() == Some(&SqlState::QUERY_CANCELED) => {
+            return Err(held_up(client, step).await);
+        }
+        Err(error) => return Err(failed(error)),
+    };
     if start.is_none() {
         *start = replies.iter().find_map(first_column);
     }
     Ok(())
+}
+
+/// Names who keeps a step from ending: a slot waits for every transaction that was open before it,
+/// and so may a lock on a table.
+async fn held_up(client: &Client, step: &Step) -> ControlError {
+    const OPEN: &str = "\
+        SELECT string_agg(who, ', ') FROM (
+            SELECT 'the session ' || pid FROM pg_stat_activity
+            WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()
+            UNION ALL SELECT 'the prepared transaction ' || gid FROM pg_prepared_xacts
+        ) AS open (who)";
+    let row = client.query_one(OPEN, &[]).await;
+    let open = row.ok().and_then(|row| row.get::<_, Option<String>>(0));
+    ControlError::Query {
+        side: step.side,
+        doing: format!("make the {}", step.what),
+        message: format!(
+            "transactions that were open before have not ended in two minutes; end them and run \
+             segue setup again: {}",
+            open.unwrap_or_else(|| "they have ended now".to_owned())
+        ),
+        sqlstate: Some(SqlState::QUERY_CANCELED.code().to_owned()),
+    }
 }
 
 fn first_column(reply: &SimpleQueryMessage) -> Option<Lsn> {
