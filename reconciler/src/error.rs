@@ -137,9 +137,10 @@ impl ReconcilerError {
 
     /// The exit code of a command that ends with it.
     pub const fn exit_code(&self) -> u8 {
-        match self {
-            Self::Control(error) => error.exit_code(),
-            _ => 1,
+        if let Self::Control(error) = self {
+            error.exit_code()
+        } else {
+            1
         }
     }
 
@@ -148,11 +149,11 @@ impl ReconcilerError {
             Self::Control(ControlError::Connect(error)) => of_connect(error),
             Self::Control(ControlError::Query { sqlstate, .. }) => of_state(sqlstate.as_deref()),
             Self::Connection(error)
-            | Self::Logged(LoggedError::Connection(error))
             | Self::Session(SessionError::Connection(error))
-            | Self::Logged(LoggedError::Session(SessionError::Connection(error))) => {
-                of_connection(error)
-            }
+            | Self::Logged(
+                LoggedError::Connection(error)
+                | LoggedError::Session(SessionError::Connection(error)),
+            ) => of_connection(error),
             // A session that was killed lets its origin go a moment later.
             Self::Session(SessionError::OriginsTaken { .. }) | Self::StreamEnded { .. } => {
                 Retry::Later

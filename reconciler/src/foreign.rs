@@ -151,13 +151,14 @@ impl ForeignIntake {
                 return self.commit(commit.end_lsn).await;
             }
             Message::Insert { relation, new } if foreign => {
-                self.relations.change(relation, lsn, None, Some(new))?
+                self.relations.change(relation, lsn, None, Some(&new))?
             }
             Message::Update { relation, old, new } if foreign => {
-                self.relations.change(relation, lsn, old, Some(new))?
+                self.relations
+                    .change(relation, lsn, old.as_ref(), Some(&new))?
             }
             Message::Delete { relation, old } if foreign => {
-                self.relations.change(relation, lsn, Some(old), None)?
+                self.relations.change(relation, lsn, Some(&old), None)?
             }
             Message::Truncate { relations } if foreign => {
                 let tables = relations

@@ -190,15 +190,17 @@ impl Intake {
             }
             Message::Relation(relation) => self.relations.describe(&relation).await,
             Message::Insert { relation, new } => {
-                let change = self.relations.change(relation, lsn, None, Some(new))?;
+                let change = self.relations.change(relation, lsn, None, Some(&new))?;
                 self.add(change).await
             }
             Message::Update { relation, old, new } => {
-                let change = self.relations.change(relation, lsn, old, Some(new))?;
+                let change = self
+                    .relations
+                    .change(relation, lsn, old.as_ref(), Some(&new))?;
                 self.add(change).await
             }
             Message::Delete { relation, old } => {
-                let change = self.relations.change(relation, lsn, Some(old), None)?;
+                let change = self.relations.change(relation, lsn, Some(&old), None)?;
                 self.add(change).await
             }
             Message::Truncate { relations } => {

@@ -161,17 +161,17 @@ impl Relations {
         &self,
         oid: u32,
         lsn: Lsn,
-        old: Option<Old>,
-        new: Option<Tuple>,
+        old: Option<&Old>,
+        new: Option<&Tuple>,
     ) -> Result<Option<Change>, ReconcilerError> {
         let Some((mapping, table)) = self.carried(oid) else {
             return Ok(None);
         };
-        let old_image = old.as_ref().map(|old| mapping.image(old.tuple()));
+        let old_image = old.map(|old| mapping.image(old.tuple()));
         let mut after = None;
         if let Some(new) = new {
-            let mut image = mapping.image(&new);
-            if let (Some(Old::Full(_)), Some(before)) = (&old, &old_image) {
+            let mut image = mapping.image(new);
+            if let (Some(Old::Full(_)), Some(before)) = (old, &old_image) {
                 image = image.filled_from(before);
             }
             let key = RowKey::of(mapping.table, table, &image)?;

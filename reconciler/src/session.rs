@@ -43,6 +43,12 @@ pub(crate) struct Attempt<'a> {
     pub(crate) before: Option<(String, Duration)>,
 }
 
+/// The source's stream, and the target's own where it has one.
+struct Streams {
+    stream: Stream,
+    foreign: Option<Stream>,
+}
+
 /// Where `segue.progress` stands.
 struct Progress {
     commit_lsn: Lsn,
@@ -108,18 +114,19 @@ pub(crate) async fn run(
     applier.load_owed().await?;
     let foreign = start_foreign(config, &names, &mut applier).await?;
     begun();
-    drive(config, contract, stream, foreign, applier, shutdown).await
+    let streams = Streams { stream, foreign };
+    Box::pin(drive(config, contract, streams, applier, shutdown)).await
 }
 
 /// Runs the three parts until one of them ends, then the others with it.
 async fn drive(
     config: &Config,
     contract: Arc<Contract>,
-    stream: Stream,
-    foreign: Option<Stream>,
+    streams: Streams,
     applier: Applier<'_>,
     shutdown: &CancellationToken,
 ) -> Result<(), ReconcilerError> {
+    let Streams { stream, foreign } = streams;
     let stop = shutdown.child_token();
     let (parts, part_queue) = mpsc::channel(QUEUE_PARTS_MAX);
     let (foreign_parts, foreign_queue) = mpsc::channel(FOREIGN_PARTS_MAX);
@@ -137,16 +144,13 @@ async fn drive(
         result
     };
     let foreign = async {
-        let result = match foreign {
-            Some(stream) => {
-                let intake = ForeignIntake::new(stream, relations, foreign_parts, durable);
-                intake.run(stop.clone()).await
-            }
-            None => {
-                stop.cancelled().await;
-                drop(foreign_parts);
-                Ok(())
-            }
+        let result = if let Some(stream) = foreign {
+            let intake = ForeignIntake::new(stream, relations, foreign_parts, durable);
+            intake.run(stop.clone()).await
+        } else {
+            stop.cancelled().await;
+            drop(foreign_parts);
+            Ok(())
         };
         stop.cancel();
         result
@@ -156,16 +160,16 @@ async fn drive(
         stop.cancel();
         result
     };
-    let (applied, read, read_foreign) = tokio::join!(applier, intake, foreign);
-    applied.and(read).and(read_foreign)
+    let (written, read, read_foreign) = tokio::join!(applier, intake, foreign);
+    written.and(read).and(read_foreign)
 }
 
 async fn load_phase(config: &Config) -> Result<Phase, ReconcilerError> {
-    let name = "segue reconciler";
-    let source = connect(&config.source, Side::Source, name)
+    let application = "segue reconciler";
+    let source = connect(&config.source, Side::Source, application)
         .await
         .map_err(control_error)?;
-    let target = connect(&config.target, Side::Target, name)
+    let target = connect(&config.target, Side::Target, application)
         .await
         .map_err(control_error)?;
     // The target first: where its schema is of another version, setup would be the wrong advice.

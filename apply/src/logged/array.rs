@@ -46,13 +46,12 @@ impl Array {
     }
 
     pub(super) fn push_option(&mut self, value: Option<&[u8]>) {
-        match value {
-            Some(value) => self.push(value),
-            None => {
-                self.count += 1;
-                self.has_null = true;
-                self.bytes.put_i32(-1);
-            }
+        if let Some(value) = value {
+            self.push(value);
+        } else {
+            self.count += 1;
+            self.has_null = true;
+            self.bytes.put_i32(-1);
         }
     }
 

@@ -130,8 +130,8 @@ pub(super) fn entries(
     rows.into_iter()
         .map(|row| {
             let mut columns = row.into_iter();
-            let table = required(columns.next())?;
-            let key = required(columns.next())?;
+            let table = required(columns.next().flatten())?;
+            let key = required(columns.next().flatten())?;
             let key = key_of(contract, &table, key)?;
             Ok((key, entry(columns)?))
         })
@@ -154,12 +154,12 @@ pub(super) fn key_of(
 }
 
 fn entry(mut columns: impl Iterator<Item = Option<Bytes>>) -> Result<Option<Entry>, LoggedError> {
-    let rev = integer(required(columns.next())?)?;
+    let rev = integer(required(columns.next().flatten())?)?;
     let op_id = columns.next().flatten();
     let xid = columns.next().flatten();
-    let from_log = flag(required(columns.next())?)?;
-    let verified = flag(required(columns.next())?)?;
-    let tombstone = flag(required(columns.next())?)?;
+    let from_log = flag(required(columns.next().flatten())?)?;
+    let verified = flag(required(columns.next().flatten())?)?;
+    let tombstone = flag(required(columns.next().flatten())?)?;
     if rev == 0 {
         return Ok(None);
     }
@@ -191,8 +191,8 @@ pub(super) fn outcomes(
     rows.iter()
         .map(|row| {
             let mut columns = row.iter().cloned();
-            let id = op(&required(columns.next())?)?;
-            let outcome = match required(columns.next())?.as_ref() {
+            let id = op(&required(columns.next().flatten())?)?;
+            let outcome = match required(columns.next().flatten())?.as_ref() {
                 b"accepted" => MirrorOutcome::Accepted,
                 b"deferred" => MirrorOutcome::Deferred,
                 _ => MirrorOutcome::Dropped,
@@ -202,8 +202,8 @@ pub(super) fn outcomes(
         .collect()
 }
 
-fn required(column: Option<Option<Bytes>>) -> Result<Bytes, ReadError> {
-    column.flatten().ok_or(ReadError::Short {
+fn required(column: Option<Bytes>) -> Result<Bytes, ReadError> {
+    column.ok_or(ReadError::Short {
         field: "column",
         missing: 1,
     })

@@ -199,12 +199,19 @@ fn key_columns(table: &Table, values: &[Bytes]) -> String {
 }
 
 fn readable(type_name: &str, value: &[u8]) -> String {
-    match (type_name, value) {
-        ("bigint", [a, b, c, d, e, f, g, h]) => {
-            i64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h]).to_string()
-        }
-        ("integer", [a, b, c, d]) => i32::from_be_bytes([*a, *b, *c, *d]).to_string(),
-        ("smallint", [a, b]) => i16::from_be_bytes([*a, *b]).to_string(),
+    let integer = |bytes: &[u8]| {
+        let sign = if bytes.first().is_some_and(|first| first & 0x80 != 0) {
+            -1
+        } else {
+            0
+        };
+        let number = bytes
+            .iter()
+            .fold(sign, |number: i64, byte| (number << 8) | i64::from(*byte));
+        number.to_string()
+    };
+    match (type_name, value.len()) {
+        ("bigint", 8) | ("integer", 4) | ("smallint", 2) => integer(value),
         (name, _) if name == "text" || name.starts_with("character") => {
             String::from_utf8_lossy(value).into_owned()
         }
@@ -237,6 +244,7 @@ mod tests {
     #[test]
     fn a_key_that_the_server_shows_nothing_of_is_still_readable() {
         assert_eq!(readable("bigint", &[0, 0, 0, 0, 0, 0, 0, 7]), "7");
+        assert_eq!(readable("integer", &[0xff, 0xff, 0xff, 0xfe]), "-2");
         assert_eq!(readable("character varying(9)", b"ab"), "ab");
         assert_eq!(readable("uuid", &[0xab, 1]), "\\xab01");
         assert_eq!(json_string("a\"b\\c\n"), "\"a\\\"b\\\\c\u{fffd}\"");

@@ -95,7 +95,10 @@ mod tests {
         sweep.observe(vec![sighting(5)], Lsn::new(200));
         assert!(sweep.passed_by(Lsn::new(99)).is_empty());
         let late = sighting(5);
-        assert_eq!(sweep.passed_by(Lsn::new(100)), [late.key.clone()]);
+        assert_eq!(
+            sweep.passed_by(Lsn::new(100)),
+            std::slice::from_ref(&late.key)
+        );
         assert_eq!(sweep.passed_rev(&late.key, Lsn::new(100)), Some(late.rev));
     }
 

@@ -110,7 +110,7 @@ impl Applier<'_> {
             applied: self.passed,
             floor: self.floor.effective().map(|floor| floor.lsn().to_string()),
         };
-        let counters = self.stats.counters(&self.here, positions, lag, proven);
+        let counters = self.stats.counters(&self.here, &positions, lag, proven);
         let [verified, applied, repaired] = self.stats.totals();
         let stream = literal(&self.identity.stream);
         let json = literal(&counters.to_string());
