@@ -8,11 +8,11 @@ use std::time::Duration;
 use metrics::{counter, gauge, histogram};
 
 /// Clients connected.
-pub const CLIENTS: &str = "segue_proxy_clients_count";
+pub(crate) const CLIENTS: &str = "segue_proxy_clients_count";
 /// Clients refused because all places were taken.
-pub const CLIENTS_REFUSED: &str = "segue_proxy_refused_clients_total";
+pub(crate) const CLIENTS_REFUSED: &str = "segue_proxy_refused_clients_total";
 /// Connections that a fault of ours has ended.
-pub const PANICS: &str = "segue_proxy_panics_total";
+pub(crate) const PANICS: &str = "segue_proxy_panics_total";
 /// Transactions captured whole, committed at the source.
 pub(crate) const CAPTURED: &str = "segue_proxy_captured_transactions_total";
 /// Transactions left to the stream, by reason.

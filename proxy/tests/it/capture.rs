@@ -123,14 +123,7 @@ impl Stage {
 
     async fn read_session(&mut self) {
         let answer = self.client.simple_query(Capture::session_query()).await;
-        let row = answer
-            .unwrap()
-            .into_iter()
-            .find_map(|message| match message {
-                SimpleQueryMessage::Row(row) => Some(row),
-                _ => None,
-            });
-        let row = row.unwrap();
+        let row = answer.unwrap().into_iter().find_map(row_of).unwrap();
         let text = |place| {
             let value: Option<&str> = row.get(place);
             value.map(|text| Bytes::copy_from_slice(text.as_bytes()))
