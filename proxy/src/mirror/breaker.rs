@@ -33,6 +33,10 @@ impl Breaker {
     }
 
     pub(super) fn open(&mut self, reason: DropReason) {
+        // A target that is back with its gate still shut is a step further: its gate opens soon.
+        if self.reason != Some(reason) {
+            self.pause = PAUSE_MIN;
+        }
         self.reason = Some(reason);
         self.load.set_broken(Some(reason));
         metrics::breaker(true);
@@ -75,6 +79,8 @@ mod tests {
         let pauses: Vec<Duration> = (0..8).map(|_| breaker.pause()).collect();
         assert!(pauses[0] <= PAUSE_MIN && pauses[7] >= PAUSE_MAX / 2);
         assert!(pauses.iter().all(|pause| *pause <= PAUSE_MAX));
+        breaker.open(DropReason::GateShut);
+        assert!(breaker.pause() <= PAUSE_MIN);
         breaker.close();
         assert_eq!(breaker.reason(), None);
         assert!(breaker.pause() <= PAUSE_MIN);
