@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use protocol::decide::working_set::Tally;
+use protocol::decide::working_set::{Tally, UNMIRRORED};
 use protocol::lsn::Lsn;
 use serde_json::json;
 use tokio::time::Instant;
@@ -68,6 +68,13 @@ impl Stats {
         for (why, count) in &tally.owed_why {
             *self.owed_why.entry(why).or_default() += count;
         }
+    }
+
+    /// A proxy has said why it had left rows to the stream.
+    pub(crate) fn explained(&mut self, why: &'static str, rows: u64) {
+        let unmirrored = self.applied_why.entry(UNMIRRORED).or_default();
+        *unmirrored = unmirrored.saturating_sub(rows);
+        *self.applied_why.entry(why).or_default() += rows;
     }
 
     /// A transaction is durable at the target.
@@ -134,7 +141,7 @@ impl Stats {
         lag: Lag,
         proven: Proven,
     ) -> serde_json::Value {
-        let unmirrored = self.applied_why.get("unmirrored").copied().unwrap_or(0);
+        let unmirrored = self.applied_why.get(UNMIRRORED).copied().unwrap_or(0);
         json!({
             "verified": self.verified,
             "unchanged": self.unchanged,

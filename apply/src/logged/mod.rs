@@ -72,6 +72,8 @@ pub struct Applied {
     pub owed: Vec<OwedRow>,
     /// How many divergences were noted.
     pub findings: usize,
+    /// Transactions of which no proxy had said anything yet, and their rows that were applied.
+    pub unmirrored: Vec<(OpId, u64)>,
 }
 
 /// Applies logged writes through one session of the target.
@@ -188,13 +190,15 @@ impl LoggedWriter {
         self.check_progress(&results).await
     }
 
-    /// Takes what the mirror said of the operation.
-    pub async fn outcome(&mut self, op_id: OpId) -> Result<Option<MirrorOutcome>, LoggedError> {
-        self.queue_outcomes(&[op_id])?;
+    /// Takes what the mirror said of these operations.
+    pub async fn outcomes(
+        &mut self,
+        ops: &[OpId],
+    ) -> Result<HashMap<OpId, MirrorOutcome>, LoggedError> {
+        self.queue_outcomes(ops)?;
         let results = self.run().await?;
         let rows = results.first().map(|result| result.rows.as_slice());
-        let outcomes = entries::outcomes(rows.unwrap_or_default())?;
-        Ok(outcomes.get(&op_id).copied())
+        entries::outcomes(rows.unwrap_or_default())
     }
 
     /// Applies some writes of the transaction that was begun.
@@ -379,6 +383,7 @@ impl Applied {
             tally: net.tally,
             owed: net.owed,
             findings: net.findings.len(),
+            unmirrored: net.unmirrored,
         }
     }
 }

@@ -21,6 +21,9 @@ const SIGHTINGS_MAX: usize = 10_000;
 /// Rounds between removals of old samples and records.
 const TIDY_ROUNDS: u64 = 60;
 
+/// Proxies report once a second; what has not come by then will not come.
+const STRANGERS_AGE_MAX: Duration = Duration::from_secs(4);
+
 /// A row that is owed for longer says that something holds it up.
 const OWED_ALARM_SECONDS: u64 = 60;
 
@@ -32,6 +35,7 @@ impl Applier<'_> {
         self.horizon.observe(&self.here.snapshot);
         self.owe_phantoms().await?;
         self.raise_floor().await?;
+        self.hear_of_strangers().await?;
         self.report().await?;
         self.head_start = self.measure_head_start().await?;
         if self.rounds.is_multiple_of(TIDY_ROUNDS) {
@@ -98,6 +102,26 @@ impl Applier<'_> {
         for key in late {
             self.owed.add(key, OwedWhy::Unverified.label(), None);
         }
+        Ok(())
+    }
+
+    /// Proxies say once a second what they left to the stream, so the log is often there first: rows
+    /// counted as unmirrored get their reason afterwards.
+    async fn hear_of_strangers(&mut self) -> Result<(), ReconcilerError> {
+        let anything = "SELECT '1' FROM segue.op LIMIT 1";
+        if !self.strangers.is_empty() && self.target_text(anything).await?.is_some() {
+            let ops: Vec<OpId> = self.strangers.iter().map(|(op_id, ..)| *op_id).collect();
+            let outcomes = self.writer.outcomes(&ops).await?;
+            for (op_id, rows, _) in &self.strangers {
+                if let Some(outcome) = outcomes.get(op_id) {
+                    self.stats.explained(outcome.label(), *rows);
+                }
+            }
+            self.strangers
+                .retain(|(op_id, ..)| !outcomes.contains_key(op_id));
+        }
+        self.strangers
+            .retain(|(_, _, since)| since.elapsed() < STRANGERS_AGE_MAX);
         Ok(())
     }
 

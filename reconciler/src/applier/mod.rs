@@ -58,6 +58,9 @@ const REST_FACTOR: u32 = 3;
 /// The longest rest between two batches.
 const REST_MAX: Duration = Duration::from_millis(100);
 
+/// Transactions that a proxy may still say something of: some seconds of a high load.
+const STRANGERS_MAX: usize = 50_000;
+
 /// What an applier works with.
 pub(crate) struct Applier<'a> {
     pub(crate) writer: LoggedWriter,
@@ -84,6 +87,8 @@ pub(crate) struct Applier<'a> {
     /// When the next batch may lock rows.
     rested: Instant,
     rounds: u64,
+    /// Transactions that no proxy has said anything of, their rows, and since when.
+    strangers: Vec<(OpId, u64, Instant)>,
 }
 
 /// Which migration this is.
@@ -169,6 +174,7 @@ impl<'a> Applier<'a> {
             head_start: Duration::ZERO,
             rested: Instant::now(),
             rounds: 0,
+            strangers: Vec::new(),
             writer,
             source,
             contract,
@@ -323,17 +329,17 @@ impl<'a> Applier<'a> {
     async fn begin(&mut self, low_xid: u32) -> Result<Operation, ReconcilerError> {
         let (op_id, xid) = (self.op_id(low_xid), self.xid(low_xid));
         self.writer.begin().await?;
-        let outcome = self.writer.outcome(op_id).await?;
-        Ok(Operation {
-            op_id,
-            xid,
-            epoch: self.identity.epoch,
-            outcome,
-        })
+        let outcomes = self.writer.outcomes(&[op_id]).await?;
+        Ok(self.writer.operation(op_id, xid, &outcomes))
     }
 
     fn took(&mut self, applied: Applied) {
         self.stats.judged(&applied.tally, applied.findings);
+        let now = Instant::now();
+        let room = STRANGERS_MAX.saturating_sub(self.strangers.len());
+        let strangers = applied.unmirrored.into_iter().take(room);
+        self.strangers
+            .extend(strangers.map(|(op_id, rows)| (op_id, rows, now)));
         for row in applied.owed {
             self.owed.add(row.key, row.why.label(), row.xid);
         }

@@ -15,6 +15,9 @@ use crate::revision::{Epoch, Revision, RevisionError};
 use crate::row::{Image, RowKey};
 use crate::xid::Xid;
 
+/// Why a row was applied of whose transaction no proxy had said anything.
+pub const UNMIRRORED: &str = "unmirrored";
+
 /// The source transaction whose turn it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operation {
@@ -37,6 +40,17 @@ pub enum MirrorOutcome {
     Deferred,
     /// It was meant to be mirrored and was not.
     Dropped,
+}
+
+impl MirrorOutcome {
+    /// The name in `segue.op` and in metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Deferred => "deferred",
+            Self::Dropped => "dropped",
+        }
+    }
 }
 
 /// Something that the mirror and the log disagreed about.
@@ -124,6 +138,8 @@ pub struct Net {
     pub owed: Vec<OwedRow>,
     /// Divergences.
     pub findings: Vec<Finding>,
+    /// Transactions of which no proxy had said anything yet, and their rows that were applied.
+    pub unmirrored: Vec<(OpId, u64)>,
     /// The counts.
     pub tally: Tally,
 }
@@ -163,6 +179,7 @@ impl WorkingSet {
         writes: &[LoggedWrite],
     ) -> Result<(), RevisionError> {
         let is_lost = self.is_lost(operation, writes)?;
+        let mut unmirrored = 0;
         for write in writes {
             let rev = Revision::logged(operation.epoch, write.lsn)?;
             let slot = self.slots.entry(write.key.clone()).or_default();
@@ -211,6 +228,7 @@ impl WorkingSet {
                     let label = applied_label(why, operation.outcome, is_lost);
                     *self.net.tally.applied_why.entry(label).or_default() += 1;
                     self.net.tally.applied += 1;
+                    unmirrored += u64::from(label == UNMIRRORED);
                     if is_lost {
                         let found = finding(FindingKind::LostMirror, differing, Repair::Write);
                         self.net.findings.push(found);
@@ -218,6 +236,9 @@ impl WorkingSet {
                 }
                 Verdict::Owed { why } => self.net.owe(write, why, operation),
             }
+        }
+        if unmirrored > 0 {
+            self.net.unmirrored.push((operation.op_id, unmirrored));
         }
         Ok(())
     }
@@ -353,7 +374,7 @@ const fn applied_label(why: Why, outcome: Option<MirrorOutcome>, is_lost: bool) 
         (Why::NoEntry | Why::OlderEntry, Some(MirrorOutcome::Accepted)) => "not_captured",
         (Why::NoEntry | Why::OlderEntry, Some(MirrorOutcome::Deferred)) => "deferred",
         (Why::NoEntry | Why::OlderEntry, Some(MirrorOutcome::Dropped)) => "dropped",
-        (Why::NoEntry | Why::OlderEntry, None) => "unmirrored",
+        (Why::NoEntry | Why::OlderEntry, None) => UNMIRRORED,
     }
 }
 

@@ -62,6 +62,7 @@ fn several_transactions_on_one_key_make_one_net_write() {
     assert_eq!(net.upserts, [(key(1), image(&["1", "long", "b"]))]);
     assert_eq!(net.tally.applied, 2);
     assert_eq!(net.tally.applied_why, BTreeMap::from([("unmirrored", 2)]));
+    assert_eq!(net.unmirrored.len(), 2);
     let (_, entry) = &net.kept[0];
     assert_eq!((entry.rev, entry.xid), (rev(20), Some(Xid::new(8))));
 }
