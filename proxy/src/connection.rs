@@ -9,6 +9,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use protocol::wire::backend::Severity;
 use protocol::wire::error_response;
+use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -74,6 +75,8 @@ async fn serve_socket(
 ) -> Result<(), ConnectionError> {
     let mut client = TcpStream::from_std(socket).map_err(ConnectionError::Socket)?;
     client.set_nodelay(true).map_err(ConnectionError::Socket)?;
+    let alive = SockRef::from(&client).set_keepalive(true);
+    alive.map_err(ConnectionError::Socket)?;
     let wanted = tokio::select! {
         wanted = startup::read(&mut client) => wanted,
         () = tokio::time::sleep(surroundings.config.startup_timeout) => {

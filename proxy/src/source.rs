@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use control::Dsn;
 use control::dsn::Host;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -29,6 +30,8 @@ async fn open(dsn: &Dsn) -> io::Result<SourceStream> {
         (Host::Tcp(name), _) => {
             let stream = TcpStream::connect((name.as_str(), dsn.port())).await?;
             stream.set_nodelay(true)?;
+            // As between PostgreSQL and its clients: a peer that vanished is noticed in the end.
+            SockRef::from(&stream).set_keepalive(true)?;
             Ok(SourceStream::Tcp(stream))
         }
         (Host::Unix(directory), socket) => {

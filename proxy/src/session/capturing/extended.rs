@@ -13,7 +13,7 @@ use protocol::decide::statement::{Analysis, ClientColumns, Mode};
 use protocol::wire::frame::Header;
 use protocol::wire::frontend::{Bind, Close, Describe, Execute, Named, Parse};
 
-use super::note::{Form, Run, Text};
+use super::note::{Form, Portal, Run, Text};
 use super::{Capturing, NAMES_MAX, Note, Outbound, TEXT_SIZE_MAX};
 use crate::session::Step;
 
@@ -80,7 +80,7 @@ impl Capturing {
                 BindForm::Rewritten(bind) => {
                     outbound.channel.discard(header);
                     bind.encode(outbound.channel.insert());
-                    let note = Note::Portal(self.portals.change(&portal, Some(text)));
+                    let note = Note::Portal(self.portals.change(&portal, Portal::of(text)));
                     outbound.queue.push(Request::Bind, note);
                     return Step::Decided;
                 }
@@ -88,7 +88,7 @@ impl Capturing {
                 BindForm::Original => text = self.original(&text, outbound),
             }
         }
-        let note = Note::Portal(self.portals.change(&portal, Some(text)));
+        let note = Note::Portal(self.portals.change(&portal, Portal::of(text)));
         forward(Request::Bind, note, header, outbound)
     }
 
@@ -101,7 +101,8 @@ impl Capturing {
                 (Request::DescribeStatement, self.statements.find(&name))
             }
             Ok(Describe(Named::Portal(name))) => {
-                (Request::DescribePortal, self.portals.find(&name))
+                let portal = self.portals.find(&name);
+                (Request::DescribePortal, portal.map(|it| &it.text))
             }
             Err(_) => (Request::DescribeStatement, None),
         };
@@ -116,14 +117,20 @@ impl Capturing {
         let Some(body) = outbound.channel.body(header) else {
             return unnamed(Request::Execute, header, outbound);
         };
-        let text = cut_name(body).and_then(|(portal, _)| self.portals.find(portal));
-        let Some(text) = text.cloned() else {
+        let name = cut_name(body).map(|(name, _)| name);
+        let portal = name.and_then(|name| self.portals.find(name)).cloned();
+        let (Some(name), Some(portal)) = (name, portal) else {
             return self.opaque(Request::Execute, header, outbound);
         };
-        let run = Run::extended(&text, self.capture.grounds(&self.knowledge));
+        let text = &portal.text;
+        let run = Run::extended(text, self.capture.grounds(&self.knowledge));
         let whole_rows = run
             .captured(0)
             .is_some_and(|it| it.client_columns == ClientColumns::None);
+        if whole_rows && portal.ran.replace(true) {
+            let name = Bytes::copy_from_slice(name);
+            return self.spent(name, header, outbound);
+        }
         // Without RETURNING the server does not count rows: what the client would get from a limit
         // is that it is ignored.
         let limited = whole_rows.then(|| Execute::decode(Bytes::copy_from_slice(body)));
@@ -141,6 +148,16 @@ impl Capturing {
         outbound.queue.push(Request::Execute, Note::Run(run));
         self.runs(&text.analysis);
         Step::Decided
+    }
+
+    /// A portal without RETURNING cannot be run again; with the hidden column it could. It is
+    /// closed, so that what the client asks for fails as it would have.
+    #[cold]
+    fn spent(&mut self, name: Bytes, header: Header, outbound: &mut Outbound<'_>) -> Step {
+        let note = Note::Portal(self.portals.change(&name, None));
+        Close(Named::Portal(name)).encode(outbound.channel.insert());
+        outbound.queue.push_own(Request::Close, note);
+        self.opaque(Request::Execute, header, outbound)
     }
 
     pub(super) fn close(&mut self, header: Header, outbound: &mut Outbound<'_>) -> Step {

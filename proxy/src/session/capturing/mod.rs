@@ -26,7 +26,7 @@ use super::channel::Channel;
 use crate::capture::{Capture, TransactionLog};
 
 pub(super) use note::Note;
-use note::Text;
+use note::{Portal, Text};
 pub(super) use rows::describe;
 
 /// A longer text is not looked at, and so not captured.
@@ -55,7 +55,7 @@ pub(super) struct Capturing {
     knowledge: SessionKnowledge,
     inquiry: Inquiry,
     statements: Names<Rc<Text>>,
-    portals: Names<Rc<Text>>,
+    portals: Names<Rc<Portal>>,
 }
 
 /// What a request goes through: the bytes, the queue, and where the session stands.

@@ -2,6 +2,7 @@
 //!
 //! Does not hold bytes of requests, but for the texts of statements.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use protocol::decide::names::Change;
@@ -39,6 +40,23 @@ pub(in crate::session) struct Text {
     pub(super) fingerprint: u64,
     /// What the client said, to say it again should the session's state change.
     pub(super) parse: Parse,
+}
+
+/// A statement that was bound.
+#[derive(Debug)]
+pub(super) struct Portal {
+    pub(super) text: Rc<Text>,
+    /// It has been sent to be run.
+    pub(super) ran: Cell<bool>,
+}
+
+impl Portal {
+    pub(super) fn of(text: Rc<Text>) -> Option<Rc<Self>> {
+        Some(Rc::new(Self {
+            text,
+            ran: Cell::new(false),
+        }))
+    }
 }
 
 /// Whether a captured row means what the analysis thought.
