@@ -236,7 +236,9 @@ impl Applier<'_> {
         let here = self.here.insert_lsn;
         let stream = self.identity.foreign_stream.clone();
         self.writer.foreign(&writes, &stream, part.end_lsn).await?;
-        tracing::warn!(rows = writes.len(), "somebody else wrote to the target");
+        if !writes.is_empty() {
+            tracing::warn!(rows = writes.len(), "somebody else wrote to the target");
+        }
         for (key, _, image) in part.rows {
             self.owed.add(key.clone(), OwedWhy::Foreign.label(), None);
             self.owed.trace(&key, image, here);
