@@ -80,7 +80,7 @@ impl Capturing {
                 BindForm::Rewritten(bind) => {
                     outbound.channel.discard(header);
                     bind.encode(outbound.channel.insert());
-                    let note = Note::Portal(self.portals.change(&portal, Portal::of(text)));
+                    let note = Note::Portal(self.portals.change(&portal, Some(Portal::of(text))));
                     outbound.queue.push(Request::Bind, note);
                     return Step::Decided;
                 }
@@ -88,7 +88,7 @@ impl Capturing {
                 BindForm::Original => text = self.original(&text, outbound),
             }
         }
-        let note = Note::Portal(self.portals.change(&portal, Portal::of(text)));
+        let note = Note::Portal(self.portals.change(&portal, Some(Portal::of(text))));
         forward(Request::Bind, note, header, outbound)
     }
 

@@ -51,11 +51,11 @@ pub(super) struct Portal {
 }
 
 impl Portal {
-    pub(super) fn of(text: Rc<Text>) -> Option<Rc<Self>> {
-        Some(Rc::new(Self {
+    pub(super) fn of(text: Rc<Text>) -> Rc<Self> {
+        Rc::new(Self {
             text,
             ran: Cell::new(false),
-        }))
+        })
     }
 }
 

@@ -182,6 +182,32 @@ fn a_pipelined_write_is_described_and_limited_as_without_us() {
 }
 
 #[test]
+fn a_portal_without_returning_is_run_once_only() {
+    on_a_worker(async {
+        let mut peers = Peers::captured().await;
+        let parse = frame(b'P', b"\0delete from t where id = 1\0\0\0");
+        peers.first_request(&parse).await;
+        peers.next_request().await;
+        let bind = frame(b'B', b"\0\0\0\0\0\0\0\0");
+        let bound = frame(b'B', b"\0\0\0\0\0\0\0\x01\0\x01");
+        let execute = frame(b'E', b"\0\0\0\0\0");
+        let close = frame(b'C', b"P\0");
+        let sent = [&bind[..], &execute, &execute].concat();
+        let expected = [&bound[..], &execute, &close, &execute].concat();
+        peers.ask(&sent, &expected).await;
+
+        let complete = frame(b'C', b"DELETE 1\0");
+        let error = frame(b'E', b"SERROR\0VERROR\0C34000\0\0");
+        let acknowledged = [frame(b'1', b""), frame(b'2', b"")].concat();
+        let row = data_row(&[Some(&record())]);
+        let closed = frame(b'3', b"");
+        let sent = [&acknowledged[..], &row, &complete, &closed, &error].concat();
+        let expected = [&acknowledged[..], &complete, &error].concat();
+        peers.answer(&sent, &expected).await;
+    });
+}
+
+#[test]
 fn a_position_behind_the_insertion_is_the_clients() {
     on_a_worker(async {
         let mut peers = Peers::captured().await;
