@@ -366,7 +366,7 @@ mod tests {
             *second += 100.0;
         }
         let html = plot(Scale::Linear, &times, &[Some(1.0); 20]);
-        assert_eq!(html.matches("L").count(), 18, "{html}");
+        assert_eq!(html.matches('L').count(), 18, "{html}");
     }
 
     #[test]

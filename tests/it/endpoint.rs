@@ -3,10 +3,9 @@
 //! Does not judge what the facts say: the tests of mirror and log do.
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use harness::guardian::Guardian;
-use harness::{Segue, server, wait};
+use harness::{server, wait};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -41,10 +40,19 @@ fn file(name: &str, text: &str) -> PathBuf {
     path
 }
 
-fn hang_up(segue: &Segue) {
-    let pid = segue.pid().to_string();
-    let sent = Command::new("kill").args(["-HUP", &pid]).status().unwrap();
-    assert!(sent.success());
+/// The number of the first one in the report.
+async fn repaired_foreign_write(ground: &Ground) -> String {
+    wait::until("the foreign write to be repaired", async || {
+        let report = ground.launch.report().await?;
+        let divergences = report["divergences"].as_array();
+        let repaired = divergences
+            .into_iter()
+            .flatten()
+            .find(|found| found["kind"] == "foreign_write" && found["state"] == "repaired");
+        Ok(repaired.map(|found| found["id"].to_string()))
+    })
+    .await
+    .unwrap()
 }
 
 #[tokio::test]
@@ -66,17 +74,7 @@ async fn the_endpoint_says_what_the_commands_say() {
         .execute("UPDATE item SET name = 'by hand'")
         .await
         .unwrap();
-    let id = wait::until("the foreign write to be repaired", async || {
-        let report = ground.launch.report().await?;
-        let divergences = report["divergences"].as_array();
-        let repaired = divergences
-            .into_iter()
-            .flatten()
-            .find(|found| found["kind"] == "foreign_write" && found["state"] == "repaired");
-        Ok(repaired.map(|found| found["id"].to_string()))
-    })
-    .await
-    .unwrap();
+    let id = repaired_foreign_write(&ground).await;
 
     assert_eq!(get(port, "/healthz", "").await.0, 200);
     let ready = get_json(port, "/readyz").await;
@@ -174,14 +172,14 @@ async fn hanging_up_reads_the_level_of_the_log_again() {
         .unwrap();
     assert!(!segue.log().contains("configuration"), "{}", segue.log());
     std::fs::write(&config, "log_level = 'info'\n").unwrap();
-    hang_up(&segue);
+    segue.signal("HUP").unwrap();
     let told = |words: &'static str| {
         let segue = &segue;
         wait::until_true(words, async move || Ok(segue.log().contains(words)))
     };
     told("log_level is info").await.unwrap();
     std::fs::write(&config, "log_level = 'loud'\n").unwrap();
-    hang_up(&segue);
+    segue.signal("HUP").unwrap();
     told("the configuration has been left as it was")
         .await
         .unwrap();

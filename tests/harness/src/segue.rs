@@ -191,6 +191,11 @@ impl Segue {
         self.process.errors()
     }
 
+    /// Sends a signal by name (`HUP`, `STOP`).
+    pub fn signal(&self, name: &str) -> Result<()> {
+        self.process.signal(name)
+    }
+
     /// kill -9.
     pub fn kill(&mut self) -> Result<()> {
         self.process.kill()
