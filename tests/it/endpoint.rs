@@ -104,23 +104,25 @@ async fn the_endpoint_says_what_the_commands_say() {
     assert_eq!(found["journal"][0]["after"]["name"], "a");
     assert_eq!(get(port, "/report/999999", "").await.0, 404);
     assert_eq!(get(port, "/report?since=nonsense", "").await.0, 400);
+    commands_agree(&ground, &format!("http://{address}"), &report, &id).await;
+    assert_eq!(segue.terminate().await.unwrap(), 0);
+}
 
-    // The same through the commands, where only the endpoint can be reached.
-    let url = format!("http://{address}");
+/// The same through the commands, where only the endpoint can be reached.
+async fn commands_agree(ground: &Ground, url: &str, report: &Value, id: &str) {
     let far = ground.launch.with_uris(None, None);
-    let (code, asked) = far.json(&["report", "--api", &url]).await.unwrap();
+    let (code, asked) = far.json(&["report", "--api", url]).await.unwrap();
     assert_eq!((code, &asked["summary"]), (0, &report["summary"]));
     let shown = far
-        .run_to_end(&["report", "show", &id, "--api", &url])
+        .run_to_end(&["report", "show", id, "--api", url])
         .await
         .unwrap();
     assert!(shown.output.contains("by hand  →  a"), "{shown:?}");
     let checked = far
-        .run_to_end(&["status", "--check", "--api", &url])
+        .run_to_end(&["status", "--check", "--api", url])
         .await
         .unwrap();
     assert_eq!(checked.code, 0, "{checked:?}");
-    assert_eq!(segue.terminate().await.unwrap(), 0);
 }
 
 #[tokio::test]
