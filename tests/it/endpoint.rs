@@ -75,6 +75,12 @@ async fn the_endpoint_says_what_the_commands_say() {
         .await
         .unwrap();
     let id = repaired_foreign_write(&ground).await;
+    let report = ground.launch.report().await.unwrap();
+    assert_eq!(
+        report["divergences"].as_array().map(Vec::len),
+        Some(1),
+        "nothing else is found: {report:#}"
+    );
 
     assert_eq!(get(port, "/healthz", "").await.0, 200);
     let ready = get_json(port, "/readyz").await;

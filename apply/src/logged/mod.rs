@@ -254,16 +254,6 @@ impl LoggedWriter {
         Ok(())
     }
 
-    /// Notes that the stream has been applied up to `position`, where nothing had to be written.
-    pub async fn skip_to(&mut self, position: Lsn) -> Result<(), LoggedError> {
-        self.queue_begin(position)?;
-        self.queue(statements::COMMIT, &[])?;
-        let results = self.run().await?;
-        self.check_progress(&results).await?;
-        self.advance(position);
-        Ok(())
-    }
-
     fn advance(&mut self, position: Lsn) {
         debug_assert!(position >= self.position, "progress never falls");
         self.position = position;
