@@ -1,7 +1,7 @@
 # Two commands are all: `git clone`, then one of these. Each installs what is missing (Debian) first.
 CARGO ?= cargo
 
-.PHONY: help demo test lint bench setup
+.PHONY: help demo test lint bench chaos setup
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -23,6 +23,10 @@ bench: ## Direct, pgbouncer and Segue, side by side (about 15 minutes)
 	@tests/setup.sh bench
 	$(CARGO) build --quiet --release --package segue --package benches
 	@$(CARGO) run --quiet --release --package benches -- $(BENCH)
+
+chaos: setup ## kill -9 of everything under load, then the reckoning (SECONDS=.. SEED=..)
+	$(CARGO) build --quiet --package segue --package harness --bin segue --bin chaos
+	@$(CARGO) run --quiet --package harness --bin chaos -- "$(SECONDS)" "$(SEED)"
 
 setup: ## What building and testing needs, installed if missing
 	@tests/setup.sh

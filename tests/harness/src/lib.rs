@@ -7,6 +7,7 @@
 pub mod account;
 pub mod bed;
 pub mod broken;
+pub mod chaos;
 pub mod compare;
 pub mod database;
 pub mod guardian;
