@@ -1,6 +1,6 @@
 //! What should not be at the target is found, named and repaired, and the report says so.
 
-use harness::{guardian::Guardian, wait};
+use harness::{Database, guardian::Guardian, wait};
 use serde_json::Value;
 
 use crate::ground::Ground;
@@ -140,6 +140,58 @@ async fn an_accepted_write_that_is_gone_is_a_lost_mirror() {
         "{report:#}"
     );
     ground.bed.converged().await.unwrap();
+}
+
+/// Row 1 is mirrored and proven.
+async fn with_a_proven_row(ground: &Ground, proxied: &Database) {
+    proxied
+        .execute("UPDATE item SET price = 7 WHERE id = 1 AND part = 'p'")
+        .await
+        .unwrap();
+    ground.converges_without_divergence().await;
+}
+
+/// The entry of row 1 stands as if the early write had come after its log, so that nothing will
+/// vouch for it, and the row is changed by `session`.
+async fn changed_under_a_late_entry(ground: &Ground, session: &str) {
+    let sql = format!(
+        "{session}; BEGIN; UPDATE segue.row_rev SET verified = false, from_log = false; \
+         UPDATE item SET name = 'corrupt' WHERE id = 1; COMMIT"
+    );
+    ground.bed.target.execute(&sql).await.unwrap();
+    repaired(ground, "1").await;
+    let unproven = "SELECT count(*) FROM segue.row_rev WHERE NOT verified";
+    ground.target_shows(unproven, "0").await;
+    ground.bed.converged().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_row_changed_by_hand_under_a_late_early_write_is_no_phantom() {
+    let ground = Ground::new(SCHEMA).await;
+    let (_segue, proxied) = ground.run().await;
+    with_a_proven_row(&ground, &proxied).await;
+    changed_under_a_late_entry(&ground, "SET application_name = 'by hand'").await;
+    let found = ground.divergences().await;
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!(found[0]["kind"], "foreign_write", "{found:#?}");
+}
+
+#[tokio::test]
+async fn a_mirrored_row_that_was_never_logged_is_a_phantom() {
+    let ground = Ground::new(SCHEMA).await;
+    let (_segue, proxied) = ground.run().await;
+    with_a_proven_row(&ground, &proxied).await;
+    // With an origin of ours it is the mirror's work.
+    let origin = format!("segue_{}_test", ground.bed.target.name);
+    let ours = format!(
+        "SELECT pg_replication_origin_create('{origin}'); \
+         SELECT pg_replication_origin_session_setup('{origin}')"
+    );
+    changed_under_a_late_entry(&ground, &ours).await;
+    let found = ground.divergences().await;
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!(found[0]["kind"], "phantom", "{found:#?}");
+    assert_eq!(found[0]["state"], "repaired", "{found:#?}");
 }
 
 #[tokio::test]

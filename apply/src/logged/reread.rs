@@ -32,6 +32,9 @@ pub struct FreshRow {
     pub passed: Option<Revision>,
     /// What somebody else had made of the row, where that is known.
     pub foreign: Option<ForeignTrace>,
+    /// It was seen to differ, and the target's own log has been read past that moment since: had
+    /// somebody else made it so, that would be known.
+    pub is_cleared: bool,
 }
 
 /// In what somebody else's write differed from what the source holds.
@@ -67,6 +70,9 @@ pub enum Settled {
     Repaired,
     /// It has to be read again later.
     Later,
+    /// It differs and looks like a phantom; the target's own log has to tell first whether somebody
+    /// else made it so.
+    Suspected,
 }
 
 /// What became of a set of owed rows.
@@ -193,6 +199,10 @@ impl LoggedWriter {
             }
             let row = targets.remove(&fresh.key);
             let (differs, columns) = compare(row.as_ref(), fresh.row.as_ref());
+            if differs && is_phantom && !fresh.is_foreign && !fresh.is_cleared {
+                outcome.push((fresh.key.clone(), Settled::Suspected));
+                continue;
+            }
             let settled = match (differs, is_phantom || fresh.is_foreign) {
                 (false, _) => Settled::Equal,
                 (true, false) => Settled::Written,
@@ -249,10 +259,11 @@ impl LoggedWriter {
             .iter()
             .filter(|row| row.differs && (row.is_phantom || row.fresh.is_foreign))
         {
-            let kind = if row.is_phantom {
-                "phantom"
-            } else {
+            // An early write that came after its log is only late; what differs is the other's work.
+            let kind = if row.fresh.is_foreign {
                 "foreign_write"
+            } else {
+                "phantom"
             };
             self.queue_note(&Note {
                 key: &row.fresh.key,

@@ -53,6 +53,8 @@ struct Owed {
     traces: Vec<Option<Image>>,
     /// The stream is to come here first, so that the log's own verdict on the row is not preempted.
     after: Lsn,
+    /// The target's position when the row was first seen to differ like a phantom.
+    suspected_at: Option<Lsn>,
 }
 
 impl OwedBook {
@@ -66,6 +68,7 @@ impl OwedBook {
             pause: PAUSE,
             traces: Vec::new(),
             after: Lsn::ZERO,
+            suspected_at: None,
         });
         owed.xid = owed.xid.max(xid);
         owed.due = now;
@@ -98,6 +101,17 @@ impl OwedBook {
             owed.due <= now && (has_come || owed.since.elapsed() > LOG_PATIENCE)
         });
         due.take(ROWS_MAX).map(|(key, _)| key.clone()).collect()
+    }
+
+    fn suspect(&mut self, key: &RowKey, target_lsn: Lsn) {
+        if let Some(owed) = self.rows.get_mut(key) {
+            owed.suspected_at.get_or_insert(target_lsn);
+        }
+    }
+
+    fn has_suspects(&self, keys: &[RowKey]) -> bool {
+        let mut rows = keys.iter().filter_map(|key| self.rows.get(key));
+        rows.any(|owed| owed.suspected_at.is_some())
     }
 
     fn put_off(&mut self, key: &RowKey) {
@@ -167,12 +181,13 @@ impl Applier<'_> {
         if keys.is_empty() {
             return Ok(());
         }
+        let cleared_to = self.cleared_to(&keys).await?;
         let read = self.source.read(&keys).await?;
         self.horizon.observe(&read.snapshot);
         let fresh: Vec<FreshRow> = keys
             .into_iter()
             .zip(read.rows)
-            .filter_map(|(key, row)| self.fresh(key, row))
+            .filter_map(|(key, row)| self.fresh(key, row, cleared_to))
             .collect();
         let context = FreshRead {
             snapshot: &read.snapshot,
@@ -182,10 +197,16 @@ impl Applier<'_> {
         };
         let settlement = self.writer.settle(&fresh, &context).await?;
         let mut tally = Tally::default();
+        let mut suspects = Vec::new();
         for (key, settled) in settlement.rows {
             match settled {
                 Settled::Later => {
                     self.owed.put_off(&key);
+                    continue;
+                }
+                Settled::Suspected => {
+                    self.owed.put_off(&key);
+                    suspects.push(key);
                     continue;
                 }
                 Settled::Equal => {}
@@ -199,17 +220,52 @@ impl Applier<'_> {
         }
         let findings = usize::try_from(tally.repaired).unwrap_or(usize::MAX);
         self.stats.judged(&tally, findings);
+        self.suspect(&suspects).await
+    }
+
+    /// These rows differ now: whoever made them so is in the target's log up to here.
+    async fn suspect(&mut self, keys: &[RowKey]) -> Result<(), ReconcilerError> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let sql = "SELECT pg_current_wal_insert_lsn()::text";
+        let here = self.target_text(sql).await?;
+        let here: Option<Lsn> = here.and_then(|lsn| lsn.parse().ok());
+        let here = here.ok_or(ReconcilerError::Answer {
+            side: control::Side::Target,
+            what: "a position",
+        })?;
+        for key in keys {
+            self.owed.suspect(key, here);
+        }
         Ok(())
     }
 
-    fn fresh(&self, key: RowKey, row: Option<Image>) -> Option<FreshRow> {
+    /// Up to where everything that others wrote to the target has been noted; without a slot there
+    /// is nothing to wait for.
+    async fn cleared_to(&mut self, keys: &[RowKey]) -> Result<Lsn, ReconcilerError> {
+        if !self.owed.has_suspects(keys) {
+            return Ok(Lsn::ZERO);
+        }
+        let slot = &self.identity.foreign_stream;
+        let sql = format!(
+            "SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = '{slot}'"
+        );
+        let confirmed = self.target_text(&sql).await?;
+        let confirmed = confirmed.and_then(|lsn| lsn.parse().ok());
+        Ok(confirmed.unwrap_or(Lsn::new(u64::MAX)))
+    }
+
+    fn fresh(&self, key: RowKey, row: Option<Image>, cleared_to: Lsn) -> Option<FreshRow> {
         let owed = self.owed.rows.get(&key)?;
+        let suspected_at = owed.suspected_at;
         let foreign = (!owed.traces.is_empty()).then(|| trace(&owed.traces, row.as_ref()));
         Some(FreshRow {
             xid: owed.xid,
             passed: self.sweep.passed_rev(&key, self.passed),
             is_foreign: owed.why == OwedWhy::Foreign.label(),
             foreign,
+            is_cleared: suspected_at.is_some_and(|at| has_passed(cleared_to, at)),
             key,
             row,
         })
