@@ -15,6 +15,12 @@ const CALM_MS: std::ops::Range<u64> = 300..3000;
 /// How long a victim stays away, in milliseconds.
 const AWAY_MS: std::ops::Range<u64> = 0..1500;
 
+/// Now and then longer than the floor waits for early writes, so that some come after their log.
+const LONG_AWAY_MS: std::ops::Range<u64> = 4000..8000;
+
+/// How often that is.
+const LONG_AWAY_SHARE: f64 = 0.12;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     KillProxy,
@@ -117,7 +123,9 @@ impl Faults {
             let Some(&fault) = Fault::ALL.choose(&mut self.random) else {
                 return Ok(());
             };
-            let away = Duration::from_millis(self.random.random_range(AWAY_MS));
+            let is_long = self.random.random_bool(LONG_AWAY_SHARE);
+            let away = if is_long { LONG_AWAY_MS } else { AWAY_MS };
+            let away = Duration::from_millis(self.random.random_range(away));
             let at = begun.elapsed().as_secs_f64();
             self.told.push(format!("{at:5.1} s {fault:?} for {away:?}"));
             commit(stage, fault, away).await?;

@@ -46,6 +46,8 @@ pub struct Summary {
     faults: Vec<String>,
     planted: usize,
     settled: Duration,
+    /// Rows that the mirror had brought, since the reconciler came up last.
+    verified: u64,
 }
 
 impl fmt::Display for Summary {
@@ -53,13 +55,14 @@ impl fmt::Display for Summary {
         write!(
             f,
             "{} commits acknowledged, {} rolled back, {} without an answer; {} faults; {} corruptions \
-             planted, found and repaired; equal {:.1} s after the load",
+             planted, found and repaired; equal {:.1} s after the load; since its last start the reconciler verified {} rows",
             self.committed,
             self.rolled_back,
             self.unknown,
             self.faults.len(),
             self.planted,
-            self.settled.as_secs_f64()
+            self.settled.as_secs_f64(),
+            self.verified
         )
     }
 }
@@ -130,7 +133,10 @@ async fn act(stage: &mut Stage, plan: Plan, faults: &mut Faults) -> Result<Summa
     ledger.check("source", &stage.bed.source).await?;
     ledger.check("target", &stage.bed.target).await?;
     corruptions.check(&divergences(stage).await?)?;
+    let status = stage.launch.status().await?;
+    let verified = status.pointer("/rows/verified").and_then(Value::as_u64);
     Ok(Summary {
+        verified: verified.unwrap_or_default(),
         committed: ledger.committed.len(),
         rolled_back: ledger.rolled_back.len(),
         unknown: ledger.unknown,
