@@ -13,6 +13,7 @@ pub struct Floor {
     effective: Option<Revision>,
     pending: Option<Raise>,
     source_xmin: Xid,
+    witness: Option<Witness>,
 }
 
 /// A raise that has committed and may not have been seen by all yet.
@@ -23,6 +24,14 @@ struct Raise {
     drained_at: Xid,
 }
 
+/// What the source showed once: every transaction before `xmin` had ended when its log stood at
+/// `insert`, so none of their early revisions lies above it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Witness {
+    xmin: Xid,
+    insert: Revision,
+}
+
 impl Floor {
     /// Nothing is known yet: every entry stays.
     pub const fn unknown() -> Self {
@@ -30,6 +39,7 @@ impl Floor {
             effective: None,
             pending: None,
             source_xmin: Xid::new(0),
+            witness: None,
         }
     }
 
@@ -53,11 +63,26 @@ impl Floor {
             self.effective = self.effective.max(Some(raise.to));
             self.pending = None;
         }
+        self.believe();
     }
 
-    /// Every source transaction before `xmin` has ended and is visible to any later re-read.
-    pub fn source_settled_below(&mut self, xmin: Xid) {
-        self.source_xmin = self.source_xmin.max(xmin);
+    /// Every source transaction before `xmin` has ended and is visible to any later re-read; the
+    /// source's log stood at `insert` afterwards. Counts once the floor covers that position: the
+    /// mirror's revision of a version lies above the log's, and a floor between the two would let a
+    /// late early write in whose entry is gone.
+    pub fn source_settled_below(&mut self, xmin: Xid, insert: Revision) {
+        self.witness.get_or_insert(Witness { xmin, insert });
+        self.believe();
+    }
+
+    fn believe(&mut self) {
+        let effective = self.effective;
+        if let Some(witness) = self
+            .witness
+            .take_if(|witness| effective >= Some(witness.insert))
+        {
+            self.source_xmin = self.source_xmin.max(witness.xmin);
+        }
     }
 
     /// The floor under which no early write can enter any more.
@@ -65,7 +90,8 @@ impl Floor {
         self.effective
     }
 
-    /// Every source transaction before this one is visible to any later re-read.
+    /// Every source transaction before this one is visible to any later re-read, and its early
+    /// writes are refused by the floor.
     pub const fn source_xmin(&self) -> Xid {
         self.source_xmin
     }
@@ -91,7 +117,7 @@ mod tests {
     #[test]
     fn a_raise_is_not_relied_on_before_older_transactions_have_ended() {
         let mut floor = Floor::unknown();
-        floor.source_settled_below(Xid::new(1000));
+        floor.source_settled_below(Xid::new(1000), rev(100));
         floor.raised(rev(100), Xid::new(50));
         assert!(!floor.is_settled());
         floor.observe(Xid::new(49));
@@ -108,8 +134,20 @@ mod tests {
         floor.raised(rev(100), Xid::new(50));
         floor.observe(Xid::new(50));
         assert!(floor.needs_entry(rev(90), Some(Xid::new(7))));
-        floor.source_settled_below(Xid::new(8));
+        floor.source_settled_below(Xid::new(8), rev(100));
         assert!(!floor.needs_entry(rev(90), Some(Xid::new(7))));
         assert!(floor.needs_entry(rev(90), Some(Xid::new(8))));
+    }
+
+    #[test]
+    fn an_entry_stays_while_the_floor_may_lie_between_the_logs_revision_and_the_mirrors() {
+        let mut floor = Floor::unknown();
+        floor.raised(rev(100), Xid::new(50));
+        floor.observe(Xid::new(50));
+        floor.source_settled_below(Xid::new(8), rev(101));
+        assert!(floor.needs_entry(rev(99), Some(Xid::new(7))));
+        floor.raised(rev(101), Xid::new(51));
+        floor.observe(Xid::new(51));
+        assert!(!floor.needs_entry(rev(99), Some(Xid::new(7))));
     }
 }

@@ -62,7 +62,9 @@ impl Applier<'_> {
 
     /// Raises the floor behind the stream, one drain at a time, and drops what it covers.
     pub(super) async fn raise_floor(&mut self) -> Result<(), ReconcilerError> {
-        self.floor.source_settled_below(self.here.snapshot.xmin());
+        let insert = self.revision(self.here.insert_lsn)?;
+        let xmin = self.here.snapshot.xmin();
+        self.floor.source_settled_below(xmin, insert);
         let xmin = self
             .target_xid("SELECT pg_snapshot_xmin(pg_current_snapshot())")
             .await?;
