@@ -26,7 +26,9 @@ use protocol::contract::{Contract, Table};
 use protocol::decide::assembly::LoggedWrite;
 use protocol::decide::floor::Floor;
 use protocol::decide::verdict::OwedWhy;
-use protocol::decide::working_set::{MirrorOutcome, Net, Operation, OwedRow, Tally, WorkingSet};
+use protocol::decide::working_set::{
+    Extent, MirrorOutcome, Net, Operation, OwedRow, Tally, WorkingSet,
+};
 use protocol::lsn::Lsn;
 use protocol::op_id::OpId;
 use protocol::revision::Epoch;
@@ -161,7 +163,8 @@ impl LoggedWriter {
         self.queue_begin(end)?;
         let (mut set, outcomes) = self.read(&keys, &ops).await?;
         for transaction in batch {
-            let operation = self.operation(transaction.op_id, transaction.xid, &outcomes);
+            let mut operation = self.operation(transaction.op_id, transaction.xid, &outcomes);
+            operation.extent = Extent::Whole;
             set.judge(&operation, &transaction.writes)?;
         }
         Ok(set.finish(floor))
@@ -259,7 +262,7 @@ impl LoggedWriter {
         self.position = position;
     }
 
-    /// What is known of a source transaction when its turn comes.
+    /// What is known of a source transaction that is applied step by step.
     pub fn operation(
         &self,
         op_id: OpId,
@@ -271,6 +274,7 @@ impl LoggedWriter {
             xid,
             epoch: self.stream.epoch,
             outcome: outcomes.get(&op_id).copied(),
+            extent: Extent::Piece,
         }
     }
 

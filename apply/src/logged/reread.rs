@@ -55,7 +55,7 @@ pub struct FreshRead<'a> {
     pub horizon: &'a Horizon,
     /// The position of the source at the read, as a revision: what the report shows.
     pub as_of: Revision,
-    /// The stream's position as a revision: no version at or under it is still to come.
+    /// The stream's position as a revision: what a resolved phantom refuses early writes under.
     pub passed: Revision,
 }
 
@@ -313,8 +313,9 @@ impl LoggedWriter {
         for row in judged {
             match &row.entry {
                 None => dropped.push(row.fresh.key.clone()),
-                // Every version up to the stream's position has had its turn: a late twin of any of
-                // them is refused, and the log's next one is not taken for superseded.
+                // A late twin is refused. The log's own turn may still be to come for a version at
+                // or under the position, whose transaction had not ended: without an operation the
+                // entry supersedes nothing.
                 Some(entry) if row.is_phantom => {
                     let proven = Entry {
                         rev: read.passed,

@@ -15,7 +15,7 @@ use super::assembly::LoggedRow;
 pub struct Entry {
     /// The revision written last.
     pub rev: Revision,
-    /// The source transaction that wrote it.
+    /// The source transaction that wrote it; none of a resolved phantom.
     pub op_id: Option<OpId>,
     /// That transaction's id, for re-reads of the source (rule 8).
     pub xid: Option<Xid>,
@@ -158,8 +158,9 @@ pub fn reconcile(entry: Option<&Entry>, row: Option<&Image>, logged: Logged<'_>)
     let difference = difference(row, logged.row);
     let own = entry.is_some_and(|held| held.op_id == Some(logged.op_id));
     match entry {
-        Some(held) if held.rev > logged.rev && !own => Verdict::Superseded,
-        Some(held) if held.rev > logged.rev => match difference {
+        // A resolved phantom's entry is no version: it refuses early writes and supersedes nothing.
+        Some(held) if held.rev > logged.rev && held.op_id.is_some() && !own => Verdict::Superseded,
+        Some(held) if held.rev > logged.rev && own => match difference {
             None => Verdict::Verified,
             Some((kind, columns)) => Verdict::Diverged {
                 kind,

@@ -93,6 +93,17 @@ fn a_newer_write_of_another_operation_supersedes_whatever_the_row_holds() {
 }
 
 #[test]
+fn a_resolved_phantom_supersedes_nothing() {
+    let resolved = Entry {
+        op_id: None,
+        ..entry(101, OTHER, Proof::Verified).unwrap()
+    };
+    let logged = present(&["1", "b"]);
+    let why = applied(Why::OlderEntry);
+    check(Some(resolved), Some(&["1", "a"]), logged, why);
+}
+
+#[test]
 fn a_newer_entry_of_this_operation_is_the_mirrors_own_work_verified_when_equal() {
     let newer = || entry(101, OWN, Proof::Unverified);
     let row: &[&str] = &["1", "a"];

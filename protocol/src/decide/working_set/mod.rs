@@ -29,6 +29,17 @@ pub struct Operation {
     pub epoch: Epoch,
     /// What a proxy said of it.
     pub outcome: Option<MirrorOutcome>,
+    /// How much of it is judged at once.
+    pub extent: Extent,
+}
+
+/// How much of a source transaction a call of [`WorkingSet::judge`] is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it.
+    Whole,
+    /// A piece. Another one may hold the version that the mirror wrote, so nobody is accused.
+    Piece,
 }
 
 /// What a proxy said of a transaction in `segue.op`.
@@ -178,7 +189,8 @@ impl WorkingSet {
         operation: &Operation,
         writes: &[LoggedWrite],
     ) -> Result<(), RevisionError> {
-        let is_lost = self.is_lost(operation, writes)?;
+        let is_whole = operation.extent == Extent::Whole;
+        let is_lost = is_whole && self.is_lost(operation, writes)?;
         let mut unmirrored = 0;
         for write in writes {
             let rev = Revision::logged(operation.epoch, write.lsn)?;
@@ -215,10 +227,21 @@ impl WorkingSet {
                     columns,
                     repair,
                 } => {
-                    let found = finding(FindingKind::Wrong(kind), columns, repair);
-                    self.net.findings.push(found);
+                    if is_whole {
+                        let found = finding(FindingKind::Wrong(kind), columns, repair);
+                        self.net.findings.push(found);
+                    }
                     match repair {
-                        Repair::Write => self.net.tally.repaired += 1,
+                        Repair::Write if is_whole => self.net.tally.repaired += 1,
+                        Repair::Write => {
+                            *self
+                                .net
+                                .tally
+                                .applied_why
+                                .entry("later_version")
+                                .or_default() += 1;
+                            self.net.tally.applied += 1;
+                        }
                         Repair::Reread => {
                             self.net.owe(write, OwedWhy::PartialWithoutRow, operation);
                         }
@@ -318,8 +341,8 @@ impl Slot {
     ) -> bool {
         let own_rev = match (verdict, &self.entry) {
             (Verdict::Superseded, _) => return false,
-            (_, Some(entry)) => rev.max(entry.rev),
-            (_, None) => rev,
+            (_, Some(entry)) if entry.op_id.is_some() => rev.max(entry.rev),
+            (_, Some(_) | None) => rev,
         };
         let path = match &self.entry {
             Some(entry) if *verdict == Verdict::Verified && entry.rev == own_rev => entry.path,

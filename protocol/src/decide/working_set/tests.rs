@@ -27,6 +27,7 @@ fn operation(xid: u64, outcome: Option<MirrorOutcome>) -> Operation {
         xid: Xid::new(xid),
         epoch: Epoch::FIRST,
         outcome,
+        extent: Extent::Whole,
     }
 }
 
@@ -165,7 +166,7 @@ fn an_entry_under_the_effective_floor_is_not_kept() {
     let mut floor = Floor::unknown();
     floor.raised(rev(100), Xid::new(1));
     floor.observe(Xid::new(1));
-    floor.source_settled_below(Xid::new(8));
+    floor.source_settled_below(Xid::new(8), rev(100));
     let mut set = WorkingSet::default();
     set.insert(key(1), None, None);
     set.insert(key(2), None, None);
