@@ -6,6 +6,8 @@ pub mod names;
 pub mod record;
 pub mod reply_queue;
 pub mod reread;
+#[cfg(test)]
+mod simulation;
 pub mod statement;
 pub mod sweep;
 pub mod transaction;
