@@ -71,4 +71,10 @@ impl LoggedError {
         self.sqlstate()
             .is_some_and(|code| code.starts_with("23") || code.starts_with("22"))
     }
+
+    /// Whether another row is in the way, unique or exclusion: it may only be at another point in
+    /// time (rule 10).
+    pub fn is_a_collision(&self) -> bool {
+        matches!(self.sqlstate(), Some("23505" | "23P01"))
+    }
 }

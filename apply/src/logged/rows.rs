@@ -60,7 +60,11 @@ impl LoggedWriter {
             match self.run().await {
                 Ok(_) => self.simple("RELEASE row").await?,
                 Err(error) if error.is_about_the_row() => {
-                    tracing::warn!(%error, "a row is owed");
+                    if error.is_a_collision() {
+                        tracing::debug!(%error, "a row is owed");
+                    } else {
+                        tracing::warn!(%error, "a row is owed");
+                    }
                     self.simple("ROLLBACK TO row").await?;
                     let (RowWrite::Upsert(key, _) | RowWrite::Delete(key)) = write;
                     refused.push(key.clone());
