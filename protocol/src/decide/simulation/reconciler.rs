@@ -88,15 +88,13 @@ impl Reconciler {
         for (id, owed) in world.target.owed.clone() {
             me.add_owed(id, owed.is_foreign, owed.xid);
         }
-        let floor = match world.target.gate {
-            Some(floor) => floor,
-            None => {
-                let now = world.source.insert;
-                world.others()?;
-                let floor = rev(now);
-                world.target.gate = Some(floor);
-                floor
-            }
+        let floor = if let Some(floor) = world.target.gate {
+            floor
+        } else {
+            let floor = rev(world.source.insert);
+            world.others()?;
+            world.target.gate = Some(floor);
+            floor
         };
         world.others()?;
         me.floor.raised(floor, world.target.xmax());
@@ -352,15 +350,12 @@ impl Reconciler {
             };
         }
         for (id, owed) in own.owed {
-            match owed {
-                Some(owed) => {
-                    target.owed.insert(id, owed);
-                    self.add_owed(id, owed.is_foreign, owed.xid);
-                }
-                None => {
-                    target.owed.remove(&id);
-                    self.owed.remove(&id);
-                }
+            if let Some(owed) = owed {
+                target.owed.insert(id, owed);
+                self.add_owed(id, owed.is_foreign, owed.xid);
+            } else {
+                target.owed.remove(&id);
+                self.owed.remove(&id);
             }
         }
         for taken in own.taken {

@@ -233,15 +233,7 @@ impl WorkingSet {
                     }
                     match repair {
                         Repair::Write if is_whole => self.net.tally.repaired += 1,
-                        Repair::Write => {
-                            *self
-                                .net
-                                .tally
-                                .applied_why
-                                .entry("later_version")
-                                .or_default() += 1;
-                            self.net.tally.applied += 1;
-                        }
+                        Repair::Write => self.net.tally.apply("later_version"),
                         Repair::Reread => {
                             self.net.owe(write, OwedWhy::PartialWithoutRow, operation);
                         }
@@ -249,8 +241,7 @@ impl WorkingSet {
                 }
                 Verdict::Applied { why } => {
                     let label = applied_label(why, operation.outcome, is_lost);
-                    *self.net.tally.applied_why.entry(label).or_default() += 1;
-                    self.net.tally.applied += 1;
+                    self.net.tally.apply(label);
                     unmirrored += u64::from(label == UNMIRRORED);
                     if is_lost {
                         let found = finding(FindingKind::LostMirror, differing, Repair::Write);
@@ -316,6 +307,13 @@ impl WorkingSet {
             .map(|(_, key, image)| (key, image))
             .collect();
         self.net
+    }
+}
+
+impl Tally {
+    fn apply(&mut self, why: &'static str) {
+        *self.applied_why.entry(why).or_default() += 1;
+        self.applied += 1;
     }
 }
 
