@@ -12,7 +12,7 @@ use crate::side::Side;
 
 /// Fixes what the texts that Segue reads from the catalogs depend on.
 const SESSION_OPTIONS: &str = "-c search_path=pg_catalog -c datestyle=ISO -c intervalstyle=postgres \
-     -c timezone=UTC -c statement_timeout=0 -c idle_in_transaction_session_timeout=0 \
+     -c timezone=UTC -c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c jit=off \
      -c default_transaction_isolation=read\\ committed";
 
 /// A session could not be opened.

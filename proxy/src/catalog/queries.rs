@@ -26,7 +26,8 @@ WHERE c.relkind NOT IN ('i', 'I', 't') AND n.nspname !~ '^pg_(toast|temp)'";
 
 /// Relations that can be written to, with what stands against capturing their rows. A function is
 /// sensitive if its source mentions the statement's text, the session's settings, or a function
-/// that does.
+/// that does. What would lock a table (`pg_partition_tree`, in newer servers `pg_get_expr`) is not
+/// called: a client's ALTER TABLE could end in a deadlock with the reading.
 pub(super) const TABLES: &str = "\
 WITH RECURSIVE sensitive AS (
     SELECT p.oid, p.proname::text FROM pg_proc p
@@ -35,6 +36,10 @@ WITH RECURSIVE sensitive AS (
     UNION
     SELECT p.oid, p.proname::text FROM sensitive s JOIN pg_proc p
       ON p.oid >= 16384 AND strpos(p.prosrc, s.proname) > 0
+), pieces AS (
+    SELECT inhparent AS root, inhrelid AS relid FROM pg_inherits
+    UNION
+    SELECT p.root, i.inhrelid FROM pieces p JOIN pg_inherits i ON i.inhparent = p.relid
 ), written AS (
     SELECT c.oid, c.relnamespace, c.relname, c.relkind::text AS kind, c.relpersistence::text AS persistence,
            c.relrowsecurity, coalesce(pg_partition_root(c.oid)::oid, c.oid) AS root
@@ -46,14 +51,15 @@ SELECT w.oid, n.nspname::text, w.relname::text, w.kind, rn.nspname::text, rc.rel
     EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = w.oid AND r.rulename <> '_RETURN') AS rules,
     EXISTS (SELECT FROM pg_inherits i JOIN pg_class parent ON parent.oid = i.inhparent
             WHERE parent.relkind <> 'p' AND w.oid IN (i.inhparent, i.inhrelid)) AS inherited,
-    w.kind = 'p' AND EXISTS (SELECT FROM pg_partition_tree(w.oid) t JOIN pg_class l ON l.oid = t.relid
-            WHERE l.relkind = 'f') AS foreign_leaves,
+    w.kind = 'p' AND EXISTS (SELECT FROM pieces p JOIN pg_class l ON l.oid = p.relid
+            WHERE p.root = w.oid AND l.relkind = 'f') AS foreign_leaves,
     EXISTS (SELECT FROM pg_trigger t JOIN sensitive s ON s.oid = t.tgfoid
             WHERE t.tgrelid = w.oid
-               OR w.kind = 'p' AND t.tgrelid IN (SELECT relid FROM pg_partition_tree(w.oid)))
+               OR w.kind = 'p' AND t.tgrelid IN (SELECT relid FROM pieces WHERE root = w.oid))
     OR EXISTS (SELECT FROM pg_attrdef d WHERE d.adrelid = w.oid
-            AND (pg_get_expr(d.adbin, d.adrelid) ~* 'current_query|pg_stat_activity'
-                 OR EXISTS (SELECT FROM sensitive s WHERE strpos(pg_get_expr(d.adbin, d.adrelid), s.proname) > 0)))
+            AND EXISTS (SELECT FROM (SELECT oid FROM sensitive
+                                     UNION SELECT oid FROM pg_proc WHERE proname = 'current_query') f
+                        WHERE strpos(d.adbin::text, concat('funcid ', f.oid, ' ')) > 0))
     AS sensitive
 FROM written w
 JOIN pg_namespace n ON n.oid = w.relnamespace

@@ -44,6 +44,7 @@ CREATE TABLE watched (id integer PRIMARY KEY, q text);
 CREATE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql AS
     'BEGIN NEW.q := current_query(); RETURN NEW; END';
 CREATE TRIGGER watch BEFORE INSERT ON watched FOR EACH ROW EXECUTE FUNCTION watch();
+CREATE TABLE stamped (id integer PRIMARY KEY, q text DEFAULT current_query());
 CREATE TABLE guarded (id integer PRIMARY KEY);
 ALTER TABLE guarded ENABLE ROW LEVEL SECURITY;
 CREATE TABLE ruled (id integer PRIMARY KEY);
@@ -301,6 +302,10 @@ fn what_the_catalog_forbids_is_deferred() {
                 DeferReason::TriggerReadsStatement,
             ),
             (
+                "INSERT INTO stamped VALUES (1)",
+                DeferReason::TriggerReadsStatement,
+            ),
+            (
                 "INSERT INTO guarded VALUES (1)",
                 DeferReason::RowLevelSecurity,
             ),
@@ -333,6 +338,24 @@ fn a_schema_change_past_the_proxy_is_noticed() {
         let sql = "ALTER TABLE plain ENABLE ROW LEVEL SECURITY";
         stage.bed.source.execute(sql).await.unwrap();
         wait::until_true("row-level security to be noticed", async || {
+            let write = stage.write_of("INSERT INTO plain VALUES (1)");
+            Ok(write == Write::Deferred(DeferReason::RowLevelSecurity))
+        })
+        .await
+        .unwrap();
+        stage.end().await;
+    });
+}
+
+#[test]
+fn the_catalog_is_read_past_locked_tables() {
+    on_one_thread(async {
+        let stage = Stage::new(MirrorMode::Dry).await;
+        let locks = "BEGIN; LOCK TABLE parted, stamped IN ACCESS EXCLUSIVE MODE";
+        stage.client.batch_execute(locks).await.unwrap();
+        let sql = "ALTER TABLE plain ENABLE ROW LEVEL SECURITY";
+        stage.bed.source.execute(sql).await.unwrap();
+        wait::until_true("the catalog to be read", async || {
             let write = stage.write_of("INSERT INTO plain VALUES (1)");
             Ok(write == Write::Deferred(DeferReason::RowLevelSecurity))
         })
