@@ -76,6 +76,24 @@ async fn returning_lists_look_the_same() {
 }
 
 #[tokio::test]
+async fn a_temporary_schema_is_made_when_the_client_makes_it() {
+    let fidelity = Fidelity::new().await;
+    let script = queries(&[
+        "INSERT INTO item (id, name) VALUES (99, 'captured')",
+        "SET search_path TO pg_temp, public",
+        "BEGIN",
+        "SELECT pg_my_temp_schema() = 0",
+        "SELECT current_schema() ~ 'pg_temp', pg_my_temp_schema() = 0",
+        "INSERT INTO item (id, name) VALUES (100, 'not captured')",
+        "COMMIT",
+        "CREATE TABLE mine (id int PRIMARY KEY)",
+        "INSERT INTO mine VALUES (1)",
+    ]);
+    fidelity.check(&script).await;
+    fidelity.finish(1).await;
+}
+
+#[tokio::test]
 async fn errors_look_the_same_down_to_their_position() {
     let fidelity = Fidelity::new().await;
     let script = queries(&[
