@@ -9,6 +9,7 @@ mod breaker;
 mod counters;
 mod queue;
 mod records;
+mod refusals;
 mod staleness;
 mod worker;
 

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::breaker::Breaker;
 use super::queue::{Envelope, NoteOutcome, Notes, QueueEnd, queue};
+use super::refusals::RefusalLog;
 use super::{Counters, Delivered, DropReason, MirrorHandle, MirrorTransaction, records};
 use crate::catalog::CatalogHandle;
 use crate::config::MirrorMode;
@@ -108,6 +109,7 @@ async fn run(
             refusals,
             breaker: Breaker::new(load),
             counters,
+            refusal_log: RefusalLog::default(),
             shutdown: shutdown.clone(),
         };
         mirror.run().await;
@@ -125,6 +127,7 @@ struct Mirror {
     refusals: Notes,
     breaker: Breaker,
     counters: Arc<Counters>,
+    refusal_log: RefusalLog,
     shutdown: CancellationToken,
 }
 
@@ -312,8 +315,14 @@ impl Mirror {
                     session.spent = true;
                 } else if let EarlyOutcome::Failed { sqlstate, message } = outcome {
                     session.spent |= spends_session(sqlstate);
-                    if reason == DropReason::TargetError {
-                        tracing::warn!(sqlstate, message, "the target refused an early write");
+                    if reason == DropReason::TargetError
+                        && let Some(count) = self.refusal_log.due(Instant::now())
+                    {
+                        tracing::warn!(
+                            sqlstate,
+                            count,
+                            "the target refuses early writes, and the log brings them: {message}"
+                        );
                     }
                 }
                 self.fail(envelope, reason);
