@@ -175,7 +175,7 @@ impl ReconcilerError {
 }
 
 fn of_connect(error: &ConnectError) -> Retry {
-    match error.cause {
+    match &error.cause {
         ConnectCause::Refused
         | ConnectCause::Unreachable { .. }
         | ConnectCause::Timeout
@@ -185,8 +185,8 @@ fn of_connect(error: &ConnectError) -> Retry {
         ConnectCause::UnknownDatabase
         | ConnectCause::Password
         | ConnectCause::PasswordMissing
-        | ConnectCause::Forbidden { .. }
-        | ConnectCause::Server { .. } => Retry::Never,
+        | ConnectCause::Forbidden { .. } => Retry::Never,
+        ConnectCause::Server { sqlstate, .. } => of_state(Some(sqlstate)),
     }
 }
 
@@ -227,5 +227,22 @@ mod tests {
         assert_eq!(of_state(None), Retry::Later);
         assert_eq!(of_state(Some("42P01")), Retry::Never);
         assert_eq!(of_state(Some("42501")), Retry::Never);
+    }
+
+    #[test]
+    fn a_server_with_a_full_disk_is_connected_to_again() {
+        let refused = |sqlstate: &str| ConnectError {
+            side: Side::Target,
+            server: String::new(),
+            user: String::new(),
+            database: String::new(),
+            cause: ConnectCause::Server {
+                sqlstate: sqlstate.to_owned(),
+                message: "could not write init file".to_owned(),
+            },
+        };
+        assert_eq!(of_connect(&refused("XX000")), Retry::Later);
+        assert_eq!(of_connect(&refused("53100")), Retry::Later);
+        assert_eq!(of_connect(&refused("42501")), Retry::Never);
     }
 }
