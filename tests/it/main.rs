@@ -28,6 +28,8 @@ mod servers;
 #[cfg(test)]
 mod stream;
 #[cfg(test)]
+mod versions;
+#[cfg(test)]
 mod wire;
 
 /// The binary under test.

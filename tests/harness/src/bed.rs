@@ -34,8 +34,24 @@ pub struct Pair {
 impl Pair {
     /// Starts two servers.
     pub async fn start(options: ServerOptions) -> Result<Self> {
-        let source = Server::start(Installation::for_source()?, options.clone()).await?;
-        let target = Server::start(Installation::for_target()?, options).await?;
+        Self::of(
+            Installation::for_source()?,
+            Installation::for_target()?,
+            options,
+        )
+        .await
+    }
+
+    /// Starts two servers of these versions.
+    pub async fn of(
+        source: Installation,
+        target: Installation,
+        options: ServerOptions,
+    ) -> Result<Self> {
+        let (source, target) = tokio::try_join!(
+            Server::start(source, options.clone()),
+            Server::start(target, options)
+        )?;
         Ok(Self { source, target })
     }
 

@@ -1,6 +1,6 @@
 //! Where PostgreSQL's programs are on this machine.
 //!
-//! Looks in Debian's directories, in `target/postgres/` (where the set-up unpacks a newer server)
+//! Looks in Debian's directories, in `target/postgres/` (where the set-up unpacks other versions)
 //! and at what `pg_config` names. Does not install anything.
 
 use std::{
@@ -48,6 +48,13 @@ impl Installation {
     /// For the target: the newest.
     pub fn for_target() -> Result<Self> {
         Self::supported()?.pop().context("no PostgreSQL")
+    }
+
+    /// One version, if it is there.
+    pub fn of(version: u32) -> Option<Self> {
+        Self::all()
+            .into_iter()
+            .find(|installation| installation.version == version)
     }
 
     fn supported() -> Result<Vec<Self>> {
@@ -108,7 +115,7 @@ fn candidates() -> Vec<PathBuf> {
     let mut candidates = Vec::new();
     candidates.extend(subdirectories(Path::new("/usr/lib/postgresql")).map(|dir| dir.join("bin")));
     let unpacked = workspace().join("target/postgres");
-    candidates.extend(subdirectories(&unpacked).map(|dir| dir.join("package/native/bin")));
+    candidates.extend(subdirectories(&unpacked).map(|dir| dir.join("bin")));
     if let Ok(output) = Command::new("pg_config").arg("--bindir").output() {
         candidates.push(PathBuf::from(
             String::from_utf8_lossy(&output.stdout).trim(),
