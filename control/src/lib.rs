@@ -10,6 +10,7 @@ mod error;
 mod names;
 pub mod report;
 pub mod schema;
+pub mod server;
 pub mod setup;
 mod side;
 pub mod status;

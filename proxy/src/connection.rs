@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cancel;
 use crate::capture::Capture;
+use crate::client_stream::ClientStream;
 use crate::config::Config;
 use crate::listener::{Accepted, Admission};
 use crate::metrics;
@@ -73,10 +74,7 @@ async fn serve_socket(
     socket: std::net::TcpStream,
     admission: &Admission,
 ) -> Result<(), ConnectionError> {
-    let mut client = TcpStream::from_std(socket).map_err(ConnectionError::Socket)?;
-    client.set_nodelay(true).map_err(ConnectionError::Socket)?;
-    let alive = SockRef::from(&client).set_keepalive(true);
-    alive.map_err(ConnectionError::Socket)?;
+    let mut client = ClientStream::Tcp(tcp(socket).map_err(ConnectionError::Socket)?);
     let wanted = tokio::select! {
         wanted = startup::read(&mut client) => wanted,
         () = tokio::time::sleep(surroundings.config.startup_timeout) => {
@@ -109,12 +107,19 @@ async fn serve_socket(
     }
 }
 
+fn tcp(socket: std::net::TcpStream) -> io::Result<TcpStream> {
+    let client = TcpStream::from_std(socket)?;
+    client.set_nodelay(true)?;
+    SockRef::from(&client).set_keepalive(true)?;
+    Ok(client)
+}
+
 fn session(
     surroundings: &Surroundings,
-    client: TcpStream,
+    client: ClientStream,
     source: SourceStream,
     opening: Opening,
-) -> Session<TcpStream, SourceStream> {
+) -> Session<ClientStream, SourceStream> {
     let config = &surroundings.config;
     let capture = surroundings.capture.as_ref().filter(|_| {
         let database = opening.startup.database();
@@ -131,7 +136,7 @@ fn session(
 }
 
 /// The client may be gone already; there is nobody else to tell.
-async fn say(client: &mut TcpStream, words: &[u8]) {
+async fn say(client: &mut ClientStream, words: &[u8]) {
     if client.write_all(words).await.is_ok() {
         drop(client.shutdown().await);
     }

@@ -7,6 +7,7 @@
 mod cancel;
 pub mod capture;
 pub mod catalog;
+mod client_stream;
 mod clock;
 mod config;
 mod connection;
