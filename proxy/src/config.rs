@@ -1,10 +1,10 @@
-//! What the proxy has to be told. Read and validated by the binary.
+//! What the proxy has to be told once; what may change while it runs is in `settings`. Read and
+//! validated by the binary.
 //!
 //! Does not read files or the environment.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::time::Duration;
 
 use control::Dsn;
 
@@ -21,7 +21,7 @@ pub enum MirrorMode {
     Sync,
 }
 
-/// A proxy's settings.
+/// What a proxy needs from its start to its end.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where clients connect; port 0 takes a free one. Default 127.0.0.1:6432.
@@ -33,18 +33,8 @@ pub struct Config {
     pub target: Option<Dsn>,
     /// What becomes of captured writes.
     pub mirror: MirrorMode,
-    /// How long an acknowledgement waits for the target with `MirrorMode::Sync`; after it the
-    /// client is answered all the same, and the stream brings the write. Default 1 s.
-    pub sync_timeout: Duration,
     /// Threads that serve clients. Default: the cores, at most 4.
     pub workers: NonZeroUsize,
-    /// Clients at one time; more are refused as PostgreSQL does it. Default 1000.
-    pub clients_max: usize,
-    /// From a client's connection to the end of its startup packet. Default 60 s, as
-    /// `authentication_timeout`, which governs what follows.
-    pub startup_timeout: Duration,
-    /// How long clients in a transaction may go on when the proxy is going down. Default 10 s.
-    pub drain_timeout: Duration,
 }
 
 impl Config {
@@ -55,11 +45,7 @@ impl Config {
             source,
             target: None,
             mirror: MirrorMode::Async,
-            sync_timeout: Duration::from_secs(1),
             workers: default_workers(),
-            clients_max: 1000,
-            startup_timeout: Duration::from_mins(1),
-            drain_timeout: Duration::from_secs(10),
         }
     }
 

@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::listener::{Accepted, Admission};
 use crate::metrics;
 use crate::session::{Session, SessionError};
+use crate::settings::{LiveSettings, Settings};
 use crate::shutdown::Drain;
 use crate::source::{self, SourceStream};
 use crate::startup::{self, Opening, OpeningError, Wanted};
@@ -29,6 +30,7 @@ use crate::startup::{self, Opening, OpeningError, Wanted};
 #[derive(Debug)]
 pub(crate) struct Surroundings {
     pub(crate) config: Config,
+    pub(crate) settings: LiveSettings,
     /// Nothing if no writes are captured.
     pub(crate) capture: Option<Rc<Capture>>,
     pub(crate) drain: Rc<Drain>,
@@ -75,9 +77,10 @@ async fn serve_socket(
     admission: &Admission,
 ) -> Result<(), ConnectionError> {
     let mut client = ClientStream::Tcp(tcp(socket).map_err(ConnectionError::Socket)?);
+    let settings = surroundings.settings.current();
     let wanted = tokio::select! {
         wanted = startup::read(&mut client) => wanted,
-        () = tokio::time::sleep(surroundings.config.startup_timeout) => {
+        () = tokio::time::sleep(settings.startup_timeout) => {
             return Err(ConnectionError::TooSlow);
         }
         () = surroundings.shutdown.cancelled() => return Ok(()),
@@ -101,7 +104,7 @@ async fn serve_socket(
                     return Err(ConnectionError::Source(error));
                 }
             };
-            let session = session(surroundings, client, source, opening);
+            let session = session(surroundings, &settings, client, (source, opening));
             session.run().await.map_err(ConnectionError::Session)
         }
     }
@@ -116,9 +119,9 @@ fn tcp(socket: std::net::TcpStream) -> io::Result<TcpStream> {
 
 fn session(
     surroundings: &Surroundings,
+    settings: &Settings,
     client: ClientStream,
-    source: SourceStream,
-    opening: Opening,
+    (source, opening): (SourceStream, Opening),
 ) -> Session<ClientStream, SourceStream> {
     let config = &surroundings.config;
     let capture = surroundings.capture.as_ref().filter(|_| {
@@ -130,7 +133,7 @@ fn session(
     });
     let session = Session::new(client, source, opening, surroundings.drain.member());
     match capture {
-        Some(capture) => session.captured(Rc::clone(capture), config.sync_timeout),
+        Some(capture) => session.captured(Rc::clone(capture), settings.sync_timeout),
         None => session,
     }
 }

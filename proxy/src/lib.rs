@@ -17,6 +17,7 @@ mod metrics;
 pub mod mirror;
 mod mirroring;
 mod session;
+pub mod settings;
 mod shutdown;
 mod source;
 mod startup;
@@ -33,21 +34,29 @@ use tokio_util::task::TaskTracker;
 
 use listener::Acceptor;
 use mirroring::{CaptureSource, Mirroring};
+use settings::LiveSettings;
 use worker::Worker;
 
 /// Serves clients until `shutdown` is cancelled and its sessions have ended. `ready` is called with
 /// the addresses once all of them accept connections.
 pub async fn run(
     config: Config,
+    settings: LiveSettings,
     shutdown: CancellationToken,
     ready: impl FnOnce(Vec<SocketAddr>),
 ) -> Result<(), ProxyError> {
     let listeners = listener::bind(&config.listen)?;
     let mirroring = Mirroring::start(&config)?;
     let capture = mirroring.as_ref().map(Mirroring::source);
-    let workers = start_workers(&config, capture.as_ref(), &shutdown)?;
+    let starting = Starting {
+        config: &config,
+        settings: &settings,
+        capture: capture.as_ref(),
+        shutdown: &shutdown,
+    };
+    let workers = starting.workers()?;
     let clients = workers.iter().map(|worker| worker.clients.clone());
-    let acceptor = Acceptor::new(clients.collect(), config.clients_max);
+    let acceptor = Acceptor::new(clients.collect(), settings);
     if let Some(mirroring) = &mirroring {
         tokio::select! {
             () = mirroring.prepared() => (),
@@ -77,17 +86,23 @@ pub async fn run(
     Ok(())
 }
 
-fn start_workers(
-    config: &Config,
-    capture: Option<&CaptureSource>,
-    shutdown: &CancellationToken,
-) -> Result<Vec<Worker>, ProxyError> {
-    let numbers = 0..config.workers.get();
-    let workers =
-        numbers.map(|number| Worker::start(number, config, capture.cloned(), shutdown.clone()));
-    let workers: Result<Vec<_>, _> = workers.collect();
-    if workers.is_err() {
-        shutdown.cancel();
+/// What every worker starts from.
+#[derive(Debug, Clone, Copy)]
+struct Starting<'a> {
+    config: &'a Config,
+    settings: &'a LiveSettings,
+    capture: Option<&'a CaptureSource>,
+    shutdown: &'a CancellationToken,
+}
+
+impl Starting<'_> {
+    fn workers(self) -> Result<Vec<Worker>, ProxyError> {
+        let numbers = 0..self.config.workers.get();
+        let workers: Result<Vec<_>, _> =
+            numbers.map(|number| Worker::start(number, self)).collect();
+        if workers.is_err() {
+            self.shutdown.cancel();
+        }
+        workers
     }
-    workers
 }

@@ -5,6 +5,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
@@ -12,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::ProxyError;
+use crate::settings::LiveSettings;
 
 /// Connections that the system holds for us while we are busy; PostgreSQL's own is twice
 /// `max_connections`.
@@ -35,9 +37,34 @@ pub(crate) struct Accepted {
 #[derive(Debug)]
 pub(crate) enum Admission {
     /// It holds one of the places.
-    Admitted(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit),
+    Admitted(#[expect(dead_code, reason = "held, not read")] Place),
     /// All places are taken: it is told so.
     Refused(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit),
+}
+
+/// How many clients there are. Relaxed: only the number itself matters.
+#[derive(Debug, Default)]
+struct Places(AtomicUsize);
+
+impl Places {
+    /// A place, if fewer than this are taken.
+    fn take(self: &Arc<Self>, clients_max: usize) -> Option<Place> {
+        let one_more = |taken: usize| (taken < clients_max).then_some(taken + 1);
+        let updated = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        updated.ok().map(|_| Place(Arc::clone(self)))
+    }
+}
+
+/// A client's place, given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place(Arc<Places>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Binds every address, or none.
@@ -68,15 +95,17 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 #[derive(Debug, Clone)]
 pub(crate) struct Acceptor {
     workers: Vec<mpsc::Sender<Accepted>>,
-    places: Arc<Semaphore>,
+    settings: LiveSettings,
+    places: Arc<Places>,
     refusals: Arc<Semaphore>,
 }
 
 impl Acceptor {
-    pub(crate) fn new(workers: Vec<mpsc::Sender<Accepted>>, clients_max: usize) -> Self {
+    pub(crate) fn new(workers: Vec<mpsc::Sender<Accepted>>, settings: LiveSettings) -> Self {
         Self {
             workers,
-            places: Arc::new(Semaphore::new(clients_max.min(Semaphore::MAX_PERMITS))),
+            settings,
+            places: Arc::default(),
             refusals: Arc::new(Semaphore::new(REFUSED_MAX)),
         }
     }
@@ -119,10 +148,27 @@ impl Acceptor {
     }
 
     fn admit(&self) -> Option<Admission> {
-        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+        let clients_max = self.settings.current().clients_max;
+        if let Some(place) = self.places.take(clients_max) {
             return Some(Admission::Admitted(place));
         }
         let place = Arc::clone(&self.refusals).try_acquire_owned();
         place.ok().map(Admission::Refused)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_given_back_is_free_for_the_next_client_and_the_limit_may_change() {
+        let places = Arc::<Places>::default();
+        let first = places.take(1).unwrap();
+        assert!(places.take(1).is_none());
+        let second = places.take(2).unwrap();
+        assert!(places.take(1).is_none(), "a lower limit sends nobody away");
+        drop((first, second));
+        assert!(places.take(1).is_some());
     }
 }

@@ -12,12 +12,14 @@ use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::Starting;
 use crate::config::Config;
 use crate::connection::{self, Surroundings};
 use crate::error::ProxyError;
 use crate::listener::Accepted;
 use crate::metrics;
 use crate::mirroring::CaptureSource;
+use crate::settings::LiveSettings;
 use crate::shutdown::{Drain, Phase};
 
 /// Connections that may wait for their worker: they are taken as fast as it comes around.
@@ -36,21 +38,21 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// Starts the thread with this number.
-    pub(crate) fn start(
-        number: usize,
-        config: &Config,
-        capture: Option<CaptureSource>,
-        shutdown: CancellationToken,
-    ) -> Result<Self, ProxyError> {
+    pub(crate) fn start(number: usize, starting: Starting<'_>) -> Result<Self, ProxyError> {
         let (clients, accepted) = mpsc::channel(ACCEPTED_MAX);
-        let config = config.clone();
+        let shared = Shared {
+            config: starting.config.clone(),
+            settings: starting.settings.clone(),
+            capture: starting.capture.cloned(),
+            shutdown: starting.shutdown.clone(),
+        };
         let thread = std::thread::Builder::new()
             .name(format!("segue-proxy-{number}"))
             .spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build()?;
-                LocalSet::new().block_on(&runtime, serve(config, capture, accepted, shutdown));
+                LocalSet::new().block_on(&runtime, serve(shared, accepted));
                 Ok(())
             })
             .map_err(ProxyError::Thread)?;
@@ -68,16 +70,25 @@ impl Worker {
     }
 }
 
-/// Serves clients until the proxy goes down, then lets them end.
-async fn serve(
+/// What a worker's thread takes with it.
+struct Shared {
     config: Config,
+    settings: LiveSettings,
     capture: Option<CaptureSource>,
-    mut accepted: mpsc::Receiver<Accepted>,
     shutdown: CancellationToken,
-) {
-    let drain_timeout = config.drain_timeout;
+}
+
+/// Serves clients until the proxy goes down, then lets them end.
+async fn serve(shared: Shared, mut accepted: mpsc::Receiver<Accepted>) {
+    let Shared {
+        config,
+        settings,
+        capture,
+        shutdown,
+    } = shared;
     let surroundings = Rc::new(Surroundings {
         config,
+        settings: settings.clone(),
         capture: capture.map(|source| Rc::new(source.capture())),
         drain: Drain::new(),
         shutdown: shutdown.clone(),
@@ -101,6 +112,7 @@ async fn serve(
     }
     connections.close();
     surroundings.drain.enter(Phase::Draining);
+    let drain_timeout = settings.current().drain_timeout;
     let drained = tokio::time::timeout(drain_timeout, connections.wait()).await;
     if drained.is_err() {
         tracing::info!(

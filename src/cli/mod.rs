@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Environment, Needs, Setting, Settings};
+use crate::config::{Environment, Needs, Setting, Settings, Sources};
 use crate::exit::{Exit, Failure};
 use crate::output;
 
@@ -83,11 +83,7 @@ enum Command {
 
 /// What a command starts from.
 #[derive(Debug, Clone)]
-pub(crate) struct Context {
-    config: Option<PathBuf>,
-    environment: Environment,
-    flags: Vec<(Setting, String)>,
-}
+pub(crate) struct Context(Sources);
 
 impl Context {
     /// Adds a command's own flags.
@@ -95,13 +91,13 @@ impl Context {
         let given = flags
             .into_iter()
             .filter_map(|(setting, value)| Some((setting, value?)));
-        self.flags.extend(given);
+        self.0.flags.extend(given);
         self
     }
 
     /// Reads and judges the configuration.
     pub(crate) fn settings(&self, needs: Needs) -> Result<Settings, Failure> {
-        Settings::read(self.config.clone(), &self.environment, &self.flags, needs)
+        Settings::read(&self.0, needs)
     }
 
     /// As [`Context::settings`], for commands that keep no log: warnings go to stderr.
@@ -117,11 +113,11 @@ impl Context {
 impl Arguments {
     /// Does what was asked for.
     pub(crate) fn run(self) -> Result<Exit, Failure> {
-        let context = Context {
-            config: self.shared.config,
+        let context = Context(Sources {
+            file: self.shared.config,
             environment: Environment::of_process(),
-            flags: Vec::new(),
-        }
+            ..Sources::default()
+        })
         .with([
             (Setting::Source, self.shared.source),
             (Setting::Target, self.shared.target),

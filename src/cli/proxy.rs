@@ -6,7 +6,7 @@ use super::Context;
 use super::servers::{EndpointFlags, ProxyFlags, proxy_part};
 use crate::config::Needs;
 use crate::exit::{Exit, Failure};
-use crate::serve::Serve;
+use crate::serve::{Live, Serve};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -16,7 +16,7 @@ Examples:
   segue proxy --source postgres://segue@old/shop    a pure pass-through
 
 Applications connect to it as to the source, with the same user, password and database.
-SIGTERM drains: clients may end their transactions. SIGHUP reads log_level again.")]
+SIGTERM drains: clients may end their transactions. SIGHUP reads the configuration again.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     proxy: ProxyFlags,
@@ -30,14 +30,15 @@ impl Arguments {
             .with(self.proxy.settings())
             .with(self.endpoint.settings());
         let settings = context.settings(Needs::Source)?;
+        let (live, proxy_settings) = Live::new(context.0, Needs::Source, settings.clone());
         let serve = Serve {
-            parts: vec![proxy_part(&settings)?],
+            parts: vec![proxy_part(&settings, proxy_settings)?],
             endpoints: settings
                 .metrics
                 .map(|at| ("metrics", at))
                 .into_iter()
                 .collect(),
-            reload: Box::new(move || context.settings(Needs::Source)),
+            live,
         };
         serve.run(&settings)
     }

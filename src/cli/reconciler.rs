@@ -6,7 +6,7 @@ use super::Context;
 use super::servers::{EndpointFlags, ReconcilerFlags, reconciler_part};
 use crate::config::Needs;
 use crate::exit::{Exit, Failure};
-use crate::serve::{Loss, Serve};
+use crate::serve::{Live, Loss, Serve};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -29,10 +29,11 @@ impl Arguments {
             .with(self.reconciler.settings())
             .with(self.endpoint.settings());
         let settings = context.settings(Needs::Both)?;
+        let (live, _) = Live::new(context.0, Needs::Both, settings.clone());
         let serve = Serve {
             parts: vec![reconciler_part(&settings, Loss::EndsAll)?],
             endpoints: settings.http.map(|at| ("http", at)).into_iter().collect(),
-            reload: Box::new(move || context.settings(Needs::Both)),
+            live,
         };
         serve.run(&settings)
     }

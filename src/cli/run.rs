@@ -7,7 +7,7 @@ use super::servers::{EndpointFlags, ProxyFlags, ReconcilerFlags, proxy_part, rec
 use super::{Context, block_on};
 use crate::config::{Needs, Settings};
 use crate::exit::{Exit, Failure};
-use crate::serve::{Loss, Serve};
+use crate::serve::{Live, Loss, Serve};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -17,7 +17,7 @@ Examples:
 
 Applications connect to the proxy as to the source, with the same user, password and database. The
 proxy goes on without the reconciler: what it mirrors is proven later. SIGTERM drains, SIGHUP reads
-log_level again.")]
+the configuration again.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     proxy: ProxyFlags,
@@ -35,6 +35,7 @@ impl Arguments {
             .with(self.endpoint.settings());
         let settings = context.settings(Needs::Both)?;
         block_on(check_set_up(&settings))?;
+        let (live, proxy_settings) = Live::new(context.0, Needs::Both, settings.clone());
         let named = [("metrics", settings.metrics), ("http", settings.http)];
         let mut endpoints: Vec<_> = named
             .into_iter()
@@ -44,11 +45,11 @@ impl Arguments {
         endpoints.dedup_by_key(|(_, address)| *address);
         let serve = Serve {
             parts: vec![
-                proxy_part(&settings)?,
+                proxy_part(&settings, proxy_settings)?,
                 reconciler_part(&settings, Loss::OthersGoOn)?,
             ],
             endpoints,
-            reload: Box::new(move || context.settings(Needs::Both)),
+            live,
         };
         serve.run(&settings)
     }

@@ -1,6 +1,7 @@
 //! What the serving commands share: flags, and the parts that they are made of.
 
 use clap::Args;
+use proxy::settings::LiveSettings;
 
 use crate::config::{Setting, Settings};
 use crate::exit::Failure;
@@ -78,16 +79,13 @@ impl EndpointFlags {
     }
 }
 
-/// The proxy as a part of this process.
-pub(super) fn proxy_part(settings: &Settings) -> Result<Part, Failure> {
+/// The proxy as a part of this process, under settings that may change.
+pub(super) fn proxy_part(settings: &Settings, live: LiveSettings) -> Result<Part, Failure> {
     let config = proxy::Config {
         listen: settings.listen.clone(),
         target: settings.target.clone(),
         mirror: settings.mirror,
-        sync_timeout: settings.sync_timeout,
         workers: settings.workers,
-        clients_max: settings.clients_max,
-        drain_timeout: settings.drain_timeout,
         ..proxy::Config::new(settings.source()?.clone())
     };
     Ok(Part::new(
@@ -98,7 +96,7 @@ pub(super) fn proxy_part(settings: &Settings) -> Result<Part, Failure> {
                 let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
                 announce(&format!("segue proxy ready on {}", addresses.join(",")));
             };
-            proxy::run(config, stopping, ready)
+            proxy::run(config, live, stopping, ready)
                 .await
                 .map_err(|error| Failure::with_code(&error, error.exit_code()))
         },

@@ -1,4 +1,5 @@
-//! Where settings come from: the file, then the environment, then the flags; the last one wins.
+//! Where settings come from: the file, then the environment, then the flags, then what has been set
+//! while it runs; the last one wins.
 //!
 //! Does not judge values: they stay texts, each with the place that gave it.
 
@@ -77,6 +78,19 @@ pub(crate) enum Origin {
     Environment,
     /// A flag.
     Flag,
+    /// The admin console, until the configuration is read again.
+    Console,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::File(_) => "file",
+            Self::Environment => "environment",
+            Self::Flag => "flag",
+            Self::Console => "console",
+        })
+    }
 }
 
 /// A setting's name as the place that gave it writes it.
@@ -89,14 +103,28 @@ impl fmt::Display for Place<'_> {
             Origin::File(path) => write!(f, "{}: {}", path.display(), self.0.name()),
             Origin::Environment => f.write_str(&self.0.variable()),
             Origin::Flag => f.write_str(&self.0.flag()),
+            Origin::Console => f.write_str(self.0.name()),
         }
     }
+}
+
+/// What the layers are read from; read again, they are up to date.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sources {
+    /// `--config`.
+    pub(crate) file: Option<PathBuf>,
+    /// The environment.
+    pub(crate) environment: Environment,
+    /// Flags as they were given.
+    pub(crate) flags: Vec<(Setting, String)>,
+    /// What has been set while the process runs.
+    pub(crate) set: Vec<(Setting, String)>,
 }
 
 /// The layers, laid over each other.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Layers {
-    given: BTreeMap<Setting, Given>,
+    pub(crate) given: BTreeMap<Setting, Given>,
     /// What cannot be used whatever the values are.
     pub(crate) problems: Vec<String>,
     /// What the user should hear.
@@ -106,14 +134,12 @@ pub(crate) struct Layers {
 }
 
 impl Layers {
-    /// Lays the environment over the file and the flags over both. `config_flag` is `--config`.
-    pub(crate) fn read(
-        config_flag: Option<PathBuf>,
-        environment: &Environment,
-        flags: &[(Setting, String)],
-    ) -> Self {
+    /// Lays the environment over the file, the flags over both, and over all what has been set.
+    pub(crate) fn read(sources: &Sources) -> Self {
+        let environment = &sources.environment;
         let mut layers = Self::default();
-        let named = config_flag.or_else(|| environment.value(CONFIG_VARIABLE).map(PathBuf::from));
+        let variable = || environment.value(CONFIG_VARIABLE).map(PathBuf::from);
+        let named = sources.file.clone().or_else(variable);
         layers.put_file(named);
         for setting in Setting::ALL {
             if let Some(value) = environment.value(&setting.variable()) {
@@ -125,8 +151,11 @@ impl Layers {
                 .warnings
                 .push(format!("{name} is set, and Segue has no such setting"));
         }
-        for (setting, value) in flags {
+        for (setting, value) in &sources.flags {
             layers.put(*setting, value.clone(), Origin::Flag);
+        }
+        for (setting, value) in &sources.set {
+            layers.put(*setting, value.clone(), Origin::Console);
         }
         layers
     }
@@ -171,7 +200,7 @@ impl Layers {
                     self.put(setting, value, Origin::File(path.to_owned()));
                 }
                 (Some(_), None) => self.problems.push(format!(
-                    "{}: {name} is neither a text, a number nor a list of texts",
+                    "{}: {name} is neither a text, a number, a list of texts nor a table of them",
                     path.display()
                 )),
                 (None, _) => self.problems.push(format!(
@@ -207,9 +236,14 @@ fn text_of(value: toml::Value) -> Option<String> {
             let texts: Option<Vec<String>> = items.into_iter().map(text_of).collect();
             Some(texts?.join(","))
         }
-        toml::Value::Float(_)
-        | toml::Value::Boolean(_)
-        | toml::Value::Datetime(_)
-        | toml::Value::Table(_) => None,
+        // As the environment and flags write it: `name=value,name=value`.
+        toml::Value::Table(pairs) => {
+            let texts: Option<Vec<String>> = pairs
+                .into_iter()
+                .map(|(name, value)| Some(format!("{name}={}", text_of(value)?)))
+                .collect();
+            Some(texts?.join(","))
+        }
+        toml::Value::Float(_) | toml::Value::Boolean(_) | toml::Value::Datetime(_) => None,
     }
 }

@@ -7,6 +7,7 @@ mod setting;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -18,22 +19,15 @@ use proxy::MirrorMode;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 pub(crate) use self::layers::Environment;
-use self::layers::{Given, Layers, Origin, Place};
+pub(crate) use self::layers::{Given, Origin, Sources};
+use self::layers::{Layers, Place};
 pub(crate) use self::setting::Setting;
 use crate::exit::Failure;
 
-/// Beside 5432, and what connection poolers use.
-const LISTEN: &str = "127.0.0.1:6432";
-/// Enough for a target across a continent; a client should not wait longer for a mirror.
-const SYNC_TIMEOUT: Duration = Duration::from_secs(1);
 /// Relaying is cheap: measurements with more cores than this would be about the server.
 const WORKERS_DEFAULT_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
 /// A thread per core of the largest machines; more is a slip of the finger.
 const WORKERS_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
-/// Ten times what PostgreSQL itself admits by default.
-const CLIENTS_MAX: usize = 1000;
-/// Longer than the transactions of a web application, shorter than an orchestrator's patience.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The settings, judged.
 #[derive(Debug, Clone)]
@@ -70,6 +64,8 @@ pub(crate) struct Settings {
     pub(crate) file: Option<PathBuf>,
     /// What the user should hear.
     pub(crate) warnings: Vec<String>,
+    /// What was given, as text, and by whom.
+    given: BTreeMap<Setting, Given>,
 }
 
 /// How logs are written.
@@ -118,13 +114,8 @@ impl Needs {
 
 impl Settings {
     /// Reads all layers and judges them. The failure names every problem.
-    pub(crate) fn read(
-        config: Option<PathBuf>,
-        environment: &Environment,
-        flags: &[(Setting, String)],
-        needs: Needs,
-    ) -> Result<Self, Failure> {
-        let mut judge = Judge::new(Layers::read(config, environment, flags), environment);
+    pub(crate) fn read(sources: &Sources, needs: Needs) -> Result<Self, Failure> {
+        let mut judge = Judge::new(Layers::read(sources), &sources.environment);
         let settings = judge.settings(needs);
         match judge.layers.problems.as_slice() {
             [] => Ok(settings),
@@ -134,6 +125,55 @@ impl Settings {
                 many.len(),
                 many.join("\n  - ")
             ))),
+        }
+    }
+
+    /// The part that the proxy follows while it runs.
+    pub(crate) fn of_proxy(&self) -> proxy::settings::Settings {
+        proxy::settings::Settings {
+            sync_timeout: self.sync_timeout,
+            clients_max: self.clients_max,
+            drain_timeout: self.drain_timeout,
+            ..proxy::settings::Settings::default()
+        }
+    }
+
+    /// A setting's value as it would be written, secrets left out.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "all others are shown as they were given"
+    )]
+    pub(crate) fn text(&self, setting: Setting) -> String {
+        let dsn = |dsn: &Option<Dsn>| dsn.as_ref().map(Dsn::to_string);
+        let depends = match setting {
+            Setting::Source => dsn(&self.source),
+            Setting::Target => dsn(&self.target),
+            Setting::Mirror => Some(format!("{:?}", self.mirror).to_lowercase()),
+            Setting::Workers => Some(self.workers.to_string()),
+            _ => None,
+        };
+        depends
+            .or_else(|| self.given.get(&setting).map(|given| given.value.clone()))
+            .unwrap_or_else(|| setting.facts().default.to_owned())
+    }
+
+    /// Who gave a setting's value; nobody, if it is the default.
+    pub(crate) fn origin(&self, setting: Setting) -> Option<&Origin> {
+        self.given.get(&setting).map(|given| &given.origin)
+    }
+
+    /// Whether a setting is another one here than there.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "all others show their whole value"
+    )]
+    pub(crate) fn differs(&self, other: &Self, setting: Setting) -> bool {
+        match setting {
+            // Their texts leave the passwords out.
+            Setting::Source => self.source != other.source,
+            Setting::Target => self.target != other.target,
+            Setting::HttpTokenFile => self.http_token != other.http_token,
+            _ => self.text(setting) != other.text(setting),
         }
     }
 
@@ -190,39 +230,42 @@ impl Judge {
         let target = self.dsn(Setting::Target, needs.target());
         let http_token = self.http_token();
         let settings = Settings {
-            listen: self.listen(),
+            listen: self.or_default(Setting::Listen, addresses),
             mirror: self.mirror(),
-            sync_timeout: self
-                .value(Setting::SyncTimeout, duration)
-                .unwrap_or(SYNC_TIMEOUT),
+            sync_timeout: self.or_default(Setting::SyncTimeout, duration),
             workers: self
                 .value(Setting::Workers, workers)
                 .unwrap_or_else(default_workers),
-            clients_max: self
-                .value(Setting::ClientsMax, clients)
-                .unwrap_or(CLIENTS_MAX),
-            drain_timeout: self
-                .value(Setting::DrainTimeout, duration)
-                .unwrap_or(DRAIN_TIMEOUT),
+            clients_max: self.or_default(Setting::ClientsMax, clients),
+            drain_timeout: self.or_default(Setting::DrainTimeout, duration),
             metrics: self.endpoint(Setting::Metrics, http_token.is_some()),
             http: self.endpoint(Setting::Http, http_token.is_some()),
             tables: self.value(Setting::Tables, list).unwrap_or_default(),
-            log_format: self
-                .value(Setting::LogFormat, str::parse)
-                .unwrap_or(LogFormat::Text),
-            log_level: self
-                .value(Setting::LogLevel, log_level)
-                .unwrap_or_else(default_log_level),
+            log_format: self.or_default(Setting::LogFormat, str::parse),
+            log_level: self.or_default(Setting::LogLevel, log_level),
             file: self.layers.file.clone(),
             warnings: Vec::new(),
+            given: BTreeMap::new(),
             http_token,
             source,
             target,
         };
         Settings {
             warnings: std::mem::take(&mut self.layers.warnings),
+            given: self.given(),
             ..settings
         }
+    }
+
+    /// What was given, without the texts that may hold a password.
+    fn given(&mut self) -> BTreeMap<Setting, Given> {
+        let mut given = std::mem::take(&mut self.layers.given);
+        for setting in [Setting::Source, Setting::Target] {
+            if let Some(given) = given.get_mut(&setting) {
+                given.value.clear();
+            }
+        }
+        given
     }
 
     /// A setting's value; a problem with it is kept with the name of the place that gave it.
@@ -242,6 +285,14 @@ impl Judge {
                 None
             }
         }
+    }
+
+    /// As [`Judge::value`], or the default, which a test parses for every setting that has one.
+    fn or_default<T>(&mut self, setting: Setting, parse: impl Fn(&str) -> Result<T, String>) -> T {
+        let given = self.value(setting, &parse);
+        given.unwrap_or_else(|| {
+            parse(setting.facts().default).expect("the default of a setting is one of its values")
+        })
     }
 
     /// The value itself never appears in a message: it may hold a password.
@@ -273,13 +324,6 @@ impl Judge {
                 None
             }
         }
-    }
-
-    fn listen(&mut self) -> Vec<SocketAddr> {
-        self.value(Setting::Listen, |text| {
-            list(text)?.iter().map(|item| address(item)).collect()
-        })
-        .unwrap_or_else(|| address(LISTEN).into_iter().collect())
     }
 
     /// Judged by whether a target was named, not by whether its string could be read: one mistake
@@ -333,6 +377,10 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         "is not an IP address with a port, such as 127.0.0.1:6432 or [::1]:6432".to_owned()
     })
+}
+
+fn addresses(text: &str) -> Result<Vec<SocketAddr>, String> {
+    list(text)?.iter().map(|item| address(item)).collect()
 }
 
 fn list(text: &str) -> Result<Vec<String>, String> {
@@ -395,10 +443,6 @@ fn log_level(text: &str) -> Result<Targets, String> {
              info,proxy=debug"
                 .to_owned()
         })
-}
-
-fn default_log_level() -> Targets {
-    Targets::new().with_default(tracing::Level::INFO)
 }
 
 /// `500ms`, `2s`, `1.5s`, `10min`, `1h` or `7d`.

@@ -1,36 +1,91 @@
-//! The names of the settings: one name each, in the file, the environment and the flags.
+//! What can be set: for each setting its one name, its default and when a change takes effect.
+//!
+//! A new setting is a variant, a line in [`Setting::ALL`] and one in [`Setting::facts`]; README's
+//! table has a row for each. Does not judge values.
+
+use std::fmt;
 
 /// Something that can be set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Setting {
-    /// Connection string of the source. Default: none.
+    /// Connection string of the source.
     Source,
-    /// Connection string of the target. Default: none; the proxy then only passes through.
+    /// Connection string of the target; without it the proxy only passes through.
     Target,
-    /// Addresses where the proxy accepts clients. Default: 127.0.0.1:6432.
+    /// Addresses where the proxy accepts clients.
     Listen,
-    /// `off`, `dry`, `async` or `sync`. Default: `async` where there is a target, else `off`.
+    /// `off`, `dry`, `async` or `sync`.
     Mirror,
-    /// How long a client waits for the target under `mirror = "sync"`. Default: 1s.
+    /// How long a client waits for the target under `mirror = "sync"`.
     SyncTimeout,
-    /// The proxy's worker threads. Default: the cores, at most 4.
+    /// The proxy's worker threads.
     Workers,
-    /// Clients of the proxy at one time; more are refused. Default: 1000.
+    /// Clients of the proxy at one time; more are refused.
     ClientsMax,
-    /// How long clients in a transaction may go on when the proxy is going down. Default: 10s.
+    /// How long clients in a transaction may go on when the proxy is going down.
     DrainTimeout,
-    /// Address of the proxy's metrics and health endpoint. Default: none.
+    /// Address of the proxy's metrics and health endpoint.
     Metrics,
-    /// Address of the reconciler's metrics and health endpoint. Default: none.
+    /// Address of the reconciler's metrics and health endpoint.
     Http,
-    /// File with the bearer token that the endpoints ask for. Default: none.
+    /// File with the bearer token that the endpoints ask for.
     HttpTokenFile,
-    /// Tables to carry, comma-separated. Default: every table with a key.
+    /// Tables to carry, comma-separated.
     Tables,
-    /// `text` or `json`. Default: `text`.
+    /// `text` or `json`.
     LogFormat,
-    /// A level, or levels by part: `info,proxy=debug`. Default: `info`. Reloaded on SIGHUP.
+    /// A level, or levels by part: `info,proxy=debug`.
     LogLevel,
+}
+
+/// When a change of a setting takes effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// At once, for all that goes on.
+    AtOnce,
+    /// For clients that connect after it.
+    NewClients,
+    /// At the next start.
+    Restart,
+}
+
+impl Change {
+    /// Whether a running process can take it.
+    pub(crate) const fn is_live(self) -> bool {
+        match self {
+            Self::AtOnce | Self::NewClients => true,
+            Self::Restart => false,
+        }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AtOnce => "at once",
+            Self::NewClients => "new clients",
+            Self::Restart => "restart",
+        })
+    }
+}
+
+/// What is known of a setting before anybody sets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// Its name in `segue.toml`.
+    pub(crate) name: &'static str,
+    /// Its default: a value as it would be written, with its unit, or in words what it depends on.
+    pub(crate) default: &'static str,
+    /// When a change takes effect.
+    pub(crate) change: Change,
+}
+
+const fn facts(name: &'static str, default: &'static str, change: Change) -> Facts {
+    Facts {
+        name,
+        default,
+        change,
+    }
 }
 
 impl Setting {
@@ -52,24 +107,35 @@ impl Setting {
         Self::LogLevel,
     ];
 
+    /// Name, default and effect.
+    pub(crate) const fn facts(self) -> Facts {
+        use Change::{AtOnce, NewClients, Restart};
+        match self {
+            Self::Source => facts("source", "none", Restart),
+            Self::Target => facts("target", "none", Restart),
+            // Beside 5432, and what connection poolers use.
+            Self::Listen => facts("listen", "127.0.0.1:6432", Restart),
+            Self::Mirror => facts("mirror", "async with a target, else off", Restart),
+            // Enough for a target across a continent; a client should not wait longer for a mirror.
+            Self::SyncTimeout => facts("sync_timeout", "1s", NewClients),
+            Self::Workers => facts("workers", "the cores, at most 4", Restart),
+            // Ten times what PostgreSQL itself admits by default.
+            Self::ClientsMax => facts("clients_max", "1000", NewClients),
+            // Longer than the transactions of a web application, shorter than an orchestrator's
+            // patience.
+            Self::DrainTimeout => facts("drain_timeout", "10s", AtOnce),
+            Self::Metrics => facts("metrics", "none", Restart),
+            Self::Http => facts("http", "none", Restart),
+            Self::HttpTokenFile => facts("http_token_file", "none", Restart),
+            Self::Tables => facts("tables", "every table with a key", Restart),
+            Self::LogFormat => facts("log_format", "text", Restart),
+            Self::LogLevel => facts("log_level", "info", AtOnce),
+        }
+    }
+
     /// Its name in `segue.toml`.
     pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Source => "source",
-            Self::Target => "target",
-            Self::Listen => "listen",
-            Self::Mirror => "mirror",
-            Self::SyncTimeout => "sync_timeout",
-            Self::Workers => "workers",
-            Self::ClientsMax => "clients_max",
-            Self::DrainTimeout => "drain_timeout",
-            Self::Metrics => "metrics",
-            Self::Http => "http",
-            Self::HttpTokenFile => "http_token_file",
-            Self::Tables => "tables",
-            Self::LogFormat => "log_format",
-            Self::LogLevel => "log_level",
-        }
+        self.facts().name
     }
 
     /// Its name in the environment.

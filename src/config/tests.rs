@@ -33,11 +33,15 @@ fn read<const N: usize>(
     environment: [(&str, &str); N],
     flags: &[(Setting, &str)],
 ) -> Result<Settings, Failure> {
-    let flags: Vec<_> = flags
-        .iter()
-        .map(|(setting, value)| (*setting, (*value).to_owned()))
-        .collect();
-    Settings::read(None, &environment.into(), &flags, Needs::Source)
+    let flags = flags.iter();
+    let sources = Sources {
+        environment: environment.into(),
+        flags: flags
+            .map(|(setting, value)| (*setting, (*value).to_owned()))
+            .collect(),
+        ..Sources::default()
+    };
+    Settings::read(&sources, Needs::Source)
 }
 
 #[test]
@@ -51,9 +55,22 @@ fn the_last_layer_wins() {
         ("SEGUE_LISTEN", "127.0.0.1:2"),
         ("SEGUE_WORKERS", "2"),
     ]);
-    let flags = [(Setting::Workers, "1".to_owned())];
-    let settings = Settings::read(Some(file.path()), &environment, &flags, Needs::Source).unwrap();
+    let sources = Sources {
+        file: Some(file.path()),
+        environment,
+        flags: vec![(Setting::Workers, "1".to_owned())],
+        set: vec![(Setting::SyncTimeout, "5s".to_owned())],
+    };
+    let settings = Settings::read(&sources, Needs::Source).unwrap();
     assert_eq!(settings.workers.get(), 1);
+    assert_eq!(settings.sync_timeout, Duration::from_secs(5));
+    assert_eq!(settings.origin(Setting::Workers), Some(&Origin::Flag));
+    assert_eq!(settings.origin(Setting::Listen), Some(&Origin::Environment));
+    assert_eq!(
+        settings.origin(Setting::SyncTimeout),
+        Some(&Origin::Console)
+    );
+    assert_eq!(settings.origin(Setting::LogLevel), None);
     assert_eq!(settings.listen, ["127.0.0.1:2".parse().unwrap()]);
     assert_eq!(settings.mirror, MirrorMode::Dry);
 }
@@ -104,11 +121,16 @@ fn all_problems_are_reported_at_once_with_their_places() {
         ("SEGUE_LISTEN", "everywhere"),
         ("SEGUE_SYNC_TIMEOUT", "soon"),
     ]);
-    let flags = [
-        (Setting::LogLevel, "inof".to_owned()),
-        (Setting::LogFormat, "xml".to_owned()),
-    ];
-    let failure = Settings::read(Some(file.path()), &environment, &flags, Needs::Both).unwrap_err();
+    let sources = Sources {
+        file: Some(file.path()),
+        environment,
+        flags: vec![
+            (Setting::LogLevel, "inof".to_owned()),
+            (Setting::LogFormat, "xml".to_owned()),
+        ],
+        ..Sources::default()
+    };
+    let failure = Settings::read(&sources, Needs::Both).unwrap_err();
     for part in [
         "has 9 problems",
         "no source is given",
@@ -144,13 +166,11 @@ fn a_broken_file_is_not_quoted() {
         "broken",
         "workers = 1\nsource = 'postgres://al:s3cret@old/shop\n",
     );
-    let failure = Settings::read(
-        Some(file.path()),
-        &Environment::default(),
-        &[],
-        Needs::Target,
-    )
-    .unwrap_err();
+    let sources = Sources {
+        file: Some(file.path()),
+        ..Sources::default()
+    };
+    let failure = Settings::read(&sources, Needs::Target).unwrap_err();
     assert!(failure.message.contains("line 2"), "{failure:?}");
     assert!(!failure.message.contains("s3cret"), "{failure:?}");
 }
@@ -208,5 +228,65 @@ fn durations_need_a_unit() {
     assert_eq!(duration("7d"), Ok(Duration::from_hours(168)));
     for text in ["", "5", "s", "-1s", "1e9s", "5 weeks"] {
         assert!(duration(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_table_in_the_file_is_a_list_of_pairs_elsewhere() {
+    let file = File::new("pairs", "[tables]\nitem = 'sync'\n\"a b\" = 'off'\n");
+    let sources = Sources {
+        file: Some(file.path()),
+        ..Sources::default()
+    };
+    let settings = Settings::read(&sources, Needs::Nothing).unwrap();
+    assert_eq!(settings.tables, ["a b=off", "item=sync"]);
+}
+
+#[test]
+fn a_setting_shows_as_it_would_be_written() {
+    let settings = read([SOURCE, ("SEGUE_SYNC_TIMEOUT", "250ms")], &[]).unwrap();
+    assert_eq!(settings.text(Setting::SyncTimeout), "250ms");
+    assert_eq!(settings.text(Setting::DrainTimeout), "10s");
+    assert_eq!(settings.text(Setting::Mirror), "off");
+    assert_eq!(settings.text(Setting::Target), "none");
+    let other = read([("SEGUE_SOURCE", "postgres://al:other@old/shop")], &[]).unwrap();
+    assert!(other.differs(&settings, Setting::Source), "by its password");
+    assert!(!other.differs(&settings, Setting::Mirror));
+}
+
+/// The rows of README's table of settings: name, default, change.
+fn documented() -> Vec<[String; 3]> {
+    let readme = include_str!("../../README.md");
+    let table = readme.split("| name | default | change | what |").nth(1);
+    let rows = table.unwrap().lines().skip(2);
+    let cells = |row: &str| {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let name = cells[1].split('`').nth(1).unwrap();
+        [name, cells[2], cells[3]].map(str::to_owned)
+    };
+    rows.take_while(|row| row.starts_with('|'))
+        .map(cells)
+        .collect()
+}
+
+#[test]
+fn the_readme_lists_every_setting_with_its_default_and_when_a_change_takes_effect() {
+    let settings = Setting::ALL.map(|setting| {
+        let facts = setting.facts();
+        [
+            facts.name.to_owned(),
+            facts.default.to_owned(),
+            facts.change.to_string(),
+        ]
+    });
+    assert_eq!(documented(), settings);
+}
+
+#[test]
+fn every_setting_has_one_name_and_one_place_in_the_list() {
+    for (index, setting) in Setting::ALL.into_iter().enumerate() {
+        assert_eq!(Setting::named(setting.name()), Some(setting));
+        let position = Setting::ALL.iter().position(|it| *it == setting);
+        assert_eq!(position, Some(index), "{}", setting.name());
     }
 }

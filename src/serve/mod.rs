@@ -5,6 +5,7 @@
 //! drain, they end, the endpoints end, the process ends.
 
 mod endpoint;
+mod live;
 mod logging;
 mod metrics;
 mod parts;
@@ -20,6 +21,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use self::live::Live;
 pub(crate) use self::parts::{Announce, Loss, Part};
 use self::parts::{Ended, Parts, Readiness};
 use self::signals::{Signal, Signals};
@@ -34,14 +36,14 @@ pub(crate) struct Serve {
     pub(crate) parts: Vec<Part>,
     /// Where metrics and health are shown, with the setting's name.
     pub(crate) endpoints: Vec<(&'static str, SocketAddr)>,
-    /// Reads the configuration again.
-    pub(crate) reload: Box<dyn Fn() -> Result<Settings, Failure>>,
+    /// What may change meanwhile.
+    pub(crate) live: Live,
 }
 
 impl Serve {
     /// Serves until a signal says stop, or until a part without which there is no point ends.
     pub(crate) fn run(self, settings: &Settings) -> Result<Exit, Failure> {
-        let levels = logging::start(settings)?;
+        self.live.log_with(logging::start(settings)?);
         announce(settings);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -53,7 +55,7 @@ impl Serve {
             let endpoints = open(self.endpoints, settings, &readiness, &closing).await?;
             let mut signals = Signals::listen()?;
             let parts = Parts::start(self.parts, &readiness)?;
-            let exit = attend(parts, &mut signals, &|| reload(&self.reload, &levels)).await;
+            let exit = attend(parts, &mut signals, &|| self.live.reload_aloud()).await;
             closing.cancel();
             endpoints.wait().await;
             exit
@@ -170,23 +172,5 @@ fn judge(ended: &Ended, parts: &Parts, exit: &mut Result<Exit, Failure>) {
     match ended.loss {
         Loss::EndsAll => parts.stop(),
         Loss::OthersGoOn => tracing::warn!("everything else goes on without the {name}"),
-    }
-}
-
-/// The level of the log follows the configuration at once; the rest would cut connections.
-fn reload(read: &dyn Fn() -> Result<Settings, Failure>, levels: &logging::Levels) {
-    match read() {
-        Ok(settings) => {
-            levels.set(&settings.log_level);
-            tracing::info!(
-                "read the configuration again: log_level is {}; changes of other settings need a \
-                 restart",
-                settings.log_level
-            );
-        }
-        Err(failure) => tracing::error!(
-            "the configuration has been left as it was: {}",
-            failure.message
-        ),
     }
 }
