@@ -92,6 +92,7 @@ impl Capturing {
             (tag.as_ref().and_then(CommandTag::rows), run.captured(index))
         {
             let count = usize::try_from(rows).unwrap_or(usize::MAX);
+            self.capture.captured_statement();
             self.capture.saw_rows(&run.analysis, count);
         }
         self.forget_names(statement);
@@ -114,12 +115,8 @@ impl Capturing {
             let mut statements = run.analysis.statements.iter();
             run.analysis.unreadable.is_none() && statements.all(|it| it.write == Write::None)
         };
-        match note {
-            Note::Run(run) if reads_only(run) => (),
-            Note::Run(run) => self.log.suspended(run.captured(0)),
-            Note::Nothing | Note::Statement(..) | Note::Portal(_) | Note::Opaque => {
-                self.log.suspended(None);
-            }
+        if !matches!(note, Note::Run(run) if reads_only(run)) {
+            self.log.suspended();
         }
     }
 
