@@ -38,7 +38,7 @@ pub enum ControlError {
     /// The schema `segue` is of another version.
     #[error(
         "the segue schema of the {side} is of {found}, this program is of version {expected}; \
-         use the program of that version, or run segue setup --remove with it and set up again"
+         run segue setup to upgrade an older one, or use the program of that version"
     )]
     Version {
         /// Which of the two databases.

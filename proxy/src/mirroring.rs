@@ -10,8 +10,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::capture::Capture;
-use crate::catalog::{self, CatalogHandle, ContractFrom};
-use crate::config::{Config, MirrorMode};
+use crate::catalog::{self, CatalogHandle};
+use crate::config::Config;
 use crate::error::ProxyError;
 use crate::mirror::{self, MirrorConfig, MirrorHandle};
 
@@ -23,13 +23,12 @@ const PREPARATION_MAX: Duration = Duration::from_secs(3);
 pub(crate) struct CaptureSource {
     catalog: CatalogHandle,
     mirror: MirrorHandle,
-    catalog_wait: Duration,
 }
 
 impl CaptureSource {
     /// The part that stays on its worker's thread.
     pub(crate) fn capture(self) -> Capture {
-        Capture::new(self.catalog, self.mirror).with_catalog_wait(self.catalog_wait)
+        Capture::new(self.catalog, self.mirror)
     }
 }
 
@@ -59,18 +58,9 @@ impl Mirroring {
         };
         let (mirror, mirror_ended) =
             mirror::start(mirror, end.clone()).map_err(ProxyError::Thread)?;
-        let contract = match config.mirror {
-            MirrorMode::Dry => ContractFrom::SetupOrCatalog,
-            MirrorMode::Off | MirrorMode::Async | MirrorMode::Sync => ContractFrom::Setup,
-        };
-        let source = config.source.clone();
-        let reading = catalog::run(source, contract, catalog.clone(), end.clone());
+        let reading = catalog::run(config.source.clone(), catalog.clone(), end.clone());
         Ok(Some(Self {
-            source: CaptureSource {
-                catalog,
-                mirror,
-                catalog_wait: config.catalog_wait,
-            },
+            source: CaptureSource { catalog, mirror },
             reader: tokio::spawn(reading),
             end,
             mirror_ended,

@@ -76,7 +76,9 @@ impl Arguments {
         }
         self.show(&report)?;
         match report.outcome {
-            Outcome::SetUp | Outcome::AlreadySetUp | Outcome::Possible => Ok(Exit::Well),
+            Outcome::SetUp | Outcome::AlreadySetUp | Outcome::Upgraded | Outcome::Possible => {
+                Ok(Exit::Well)
+            }
             Outcome::Refused => Err(refused(report.refusals)),
         }
     }

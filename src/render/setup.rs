@@ -16,6 +16,11 @@ pub(crate) fn text(report: &SetupReport) -> String {
         Outcome::AlreadySetUp => {
             format!("database {database} was set up already: {tables} carried, nothing changed")
         }
+        Outcome::Upgraded => {
+            format!(
+                "database {database} was set up by an older version and is upgraded: {tables} carried"
+            )
+        }
         Outcome::Possible => {
             format!("database {database} can be set up: {tables} to carry; nothing was changed")
         }
@@ -41,7 +46,10 @@ pub(crate) fn text(report: &SetupReport) -> String {
     for warning in &report.warnings {
         push(&mut text, format_args!("  warning   {}\n", plain(warning)));
     }
-    if matches!(report.outcome, Outcome::SetUp | Outcome::AlreadySetUp) {
+    if matches!(
+        report.outcome,
+        Outcome::SetUp | Outcome::AlreadySetUp | Outcome::Upgraded
+    ) {
         text.push_str("\nnext: segue run\n");
     }
     text

@@ -3,6 +3,7 @@
 //! Nothing is sent before [`Connection::flush`]. A message that cannot be built leaves nothing
 //! behind in the buffer. Does not remember which statements were prepared.
 
+use bytes::{BufMut, BytesMut};
 use postgres_protocol::IsNull;
 use postgres_protocol::message::frontend::{self, BindError};
 
@@ -65,6 +66,14 @@ impl<'a> Parameter<'a> {
 }
 
 impl Connection {
+    /// Prepares `sql` under `name` in place of what was there, if anything was.
+    pub fn prepare_again(&mut self, name: &str, sql: &str) -> Result<(), EncodeError> {
+        self.add(|out| {
+            frontend::close(b'S', name, out).map_err(|_| EncodeError::Nul)?;
+            frontend::parse(name, sql, [], out).map_err(|_| EncodeError::Nul)
+        })
+    }
+
     /// Prepares `sql` under `name`; the server infers the types of the parameters.
     pub fn prepare(&mut self, name: &str, sql: &str) -> Result<(), EncodeError> {
         self.add(|out| frontend::parse(name, sql, [], out).map_err(|_| EncodeError::Nul))
@@ -103,6 +112,22 @@ impl Connection {
         })
     }
 
+    /// Runs the prepared statement `name`, whose results nobody looks at, with the values that
+    /// `write` puts down one by one: nothing is kept or copied in between.
+    pub fn execute_with<E: From<EncodeError>>(
+        &mut self,
+        name: &str,
+        formats: impl ExactSizeIterator<Item = Format>,
+        write: impl FnOnce(&mut Values<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let start = self.outgoing.len();
+        let written = put_bind(&mut self.outgoing, name, formats, write);
+        if written.is_err() {
+            self.outgoing.truncate(start);
+        }
+        written
+    }
+
     /// Ends what belongs together: outside a transaction block, all statements since the last Sync
     /// are one transaction, which commits here.
     pub fn sync(&mut self) {
@@ -116,7 +141,7 @@ impl Connection {
 
     fn add(
         &mut self,
-        write: impl FnOnce(&mut bytes::BytesMut) -> Result<(), EncodeError>,
+        write: impl FnOnce(&mut BytesMut) -> Result<(), EncodeError>,
     ) -> Result<(), EncodeError> {
         let start = self.outgoing.len();
         let written = write(&mut self.outgoing).and_then(|()| {
@@ -131,4 +156,66 @@ impl Connection {
         }
         written
     }
+}
+
+/// Where the values of a Bind go.
+#[derive(Debug)]
+pub struct Values<'a> {
+    out: &'a mut BytesMut,
+    count: usize,
+}
+
+impl Values<'_> {
+    /// The next parameter's value; nothing for NULL.
+    pub fn push(&mut self, value: Option<&[u8]>) {
+        self.count += 1;
+        match value {
+            None => self.out.put_i32(-1),
+            Some(value) => {
+                // A longer one makes the message too long, which is found at its end.
+                self.out
+                    .put_i32(i32::try_from(value.len()).unwrap_or(i32::MAX));
+                self.out.put_slice(value);
+            }
+        }
+    }
+}
+
+/// An Execute of the unnamed portal without a row limit.
+const EXECUTE: [u8; 10] = [b'E', 0, 0, 0, 9, 0, 0, 0, 0, 0];
+
+fn put_bind<E: From<EncodeError>>(
+    out: &mut BytesMut,
+    name: &str,
+    formats: impl ExactSizeIterator<Item = Format>,
+    write: impl FnOnce(&mut Values<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let expected = formats.len();
+    let count = u16::try_from(expected).map_err(|_| EncodeError::TooLong)?;
+    out.put_u8(b'B');
+    let start = out.len();
+    out.put_u32(0);
+    // The unnamed portal.
+    out.put_u8(0);
+    out.put_slice(name.as_bytes());
+    out.put_u8(0);
+    out.put_u16(count);
+    for format in formats {
+        out.put_i16(format.code());
+    }
+    out.put_u16(count);
+    let mut values = Values { out, count: 0 };
+    write(&mut values)?;
+    debug_assert_eq!(values.count, expected, "a value for each parameter");
+    // Results as text: nobody looks at them.
+    out.put_u16(0);
+    let length = out.len() - start;
+    if length > FRAME_BYTES_MAX {
+        return Err(EncodeError::TooLong.into());
+    }
+    if let (Some(place), Ok(length)) = (out.get_mut(start..start + 4), u32::try_from(length)) {
+        place.copy_from_slice(&length.to_be_bytes());
+    }
+    out.put_slice(&EXECUTE);
+    Ok(())
 }

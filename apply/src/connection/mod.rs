@@ -18,13 +18,13 @@ mod stream;
 
 use std::collections::BTreeMap;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use control::Side;
 use postgres_protocol::message::{backend, frontend};
 
-pub use batch::{EncodeError, Format, Parameter};
+pub use batch::{EncodeError, Format, Parameter, Values};
 pub use error::{ConnectionError, ServerError};
-pub use reply::{Reply, ResultSet, TransactionStatus, data_row};
+pub use reply::{Completion, Reply, ResultSet, TransactionStatus, data_row};
 
 use stream::Stream;
 
@@ -34,6 +34,9 @@ const FRAME_BYTES_MAX: usize = 0x3fff_ffff;
 /// What replies may take up while a batch is still being written: far above what a batch of ours
 /// is answered with, and a bound all the same.
 const READ_AHEAD_BYTES_MAX: usize = 1 << 30;
+
+/// A tag and a length.
+const HEADER_BYTES: usize = 5;
 
 /// Room made in the read buffer at least; a page of small replies.
 const READ_BYTES: usize = 16 * 1024;
@@ -153,6 +156,16 @@ impl Connection {
 
     /// A frame that has arrived already, if there is one: header first, then split, never copied.
     fn take_frame(&mut self) -> Result<Option<(u8, Bytes)>, ConnectionError> {
+        let Some((tag, length)) = self.arrived_frame()? else {
+            return Ok(None);
+        };
+        let mut frame = self.incoming.split_to(length);
+        let body = frame.split_off(HEADER_BYTES).freeze();
+        Ok(Some((tag, body)))
+    }
+
+    /// Tag and length of a frame that has arrived in full; makes room for one that has not.
+    fn arrived_frame(&mut self) -> Result<Option<(u8, usize)>, ConnectionError> {
         let header = backend::Header::parse(&self.incoming);
         let Some(header) = header.map_err(|_| self.broken("a frame with a negative length"))?
         else {
@@ -169,9 +182,7 @@ impl Connection {
             self.incoming.reserve(room);
             return Ok(None);
         }
-        let mut frame = self.incoming.split_to(length + 1);
-        let body = frame.split_off(5).freeze();
-        Ok(Some((header.tag(), body)))
+        Ok(Some((header.tag(), length + 1)))
     }
 
     fn keep_parameter(&mut self, body: Bytes) -> Result<(), ConnectionError> {
@@ -234,6 +245,62 @@ impl Connection {
                 Err(reply::BuildError::Unexpected) => return Err(self.unexpected(tag)),
             }
         }
+    }
+
+    /// As [`Self::reply`], for a batch whose results nobody looks at: frames are passed over where
+    /// they lie. Cancel-safe. Does not flush.
+    pub async fn completion(&mut self) -> Result<Completion, ConnectionError> {
+        loop {
+            if let Some(completion) = self.skim()? {
+                return Ok(completion);
+            }
+            let read = self.stream.read(&mut self.incoming).await;
+            let gone = match read {
+                Ok(0) => ConnectionError::Closed { side: self.side },
+                Ok(_) => continue,
+                Err(error) => ConnectionError::io(self.side, error),
+            };
+            // What the server said last is why it has gone.
+            return Err(match self.partial.last_words() {
+                Some(error) => ConnectionError::server(self.side, error),
+                None => gone,
+            });
+        }
+    }
+
+    /// Passes over what has arrived, up to the end of a batch.
+    fn skim(&mut self) -> Result<Option<Completion>, ConnectionError> {
+        while let Some((tag, length)) = self.arrived_frame()? {
+            match tag {
+                tag::ERROR | tag::PARAMETER_STATUS => {
+                    let Some((_, body)) = self.take_frame()? else {
+                        break;
+                    };
+                    if tag == tag::ERROR {
+                        let failed = self.partial.failed(body);
+                        failed.map_err(|error| self.unreadable(error))?;
+                    } else {
+                        self.keep_parameter(body)?;
+                    }
+                    continue;
+                }
+                tag::COMMAND_COMPLETE | tag::EMPTY_QUERY => self.partial.count(),
+                tag::READY => {
+                    self.incoming.advance(length);
+                    return Ok(Some(self.partial.completion()));
+                }
+                tag::DATA_ROW
+                | tag::NOTICE
+                | tag::NOTIFICATION
+                | b'1'..=b'3'
+                | b't'
+                | b'T'
+                | b'n' => {}
+                other => return Err(self.unexpected(other)),
+            }
+            self.incoming.advance(length);
+        }
+        Ok(None)
     }
 
     /// Says goodbye, so that the server's log shows no broken connection.

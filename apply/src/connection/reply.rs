@@ -33,6 +33,15 @@ impl ResultSet {
     }
 }
 
+/// What came of a batch whose rows nobody looks at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Completion {
+    /// How many statements ran; the one behind them is what failed, if anything did.
+    pub completed: usize,
+    /// What went wrong.
+    pub error: Option<ServerError>,
+}
+
 /// Where a session stands between two batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransactionStatus {
@@ -79,6 +88,7 @@ impl From<ReadError> for BuildError {
 pub(super) struct Builder {
     results: Vec<ResultSet>,
     current: ResultSet,
+    completed: usize,
     error: Option<ServerError>,
 }
 
@@ -95,10 +105,7 @@ impl Builder {
             tag::EMPTY_QUERY => self.results.push(std::mem::take(&mut self.current)),
             tag::ERROR => {
                 self.current = ResultSet::default();
-                let error = ServerError::parse(body)?;
-                if self.error.is_none() || error.is_fatal() {
-                    self.error = Some(error);
-                }
+                self.failed(body)?;
             }
             tag::READY => return self.end(body).map(Some),
             // ParseComplete, BindComplete, CloseComplete, ParameterDescription, RowDescription,
@@ -107,6 +114,32 @@ impl Builder {
             _ => return Err(BuildError::Unexpected),
         }
         Ok(None)
+    }
+
+    /// Counts a statement whose result nobody looks at.
+    pub(super) fn count(&mut self) {
+        self.completed += 1;
+    }
+
+    /// Keeps the first error, or the one that ends the session.
+    fn fail(&mut self, error: ServerError) {
+        if self.error.is_none() || error.is_fatal() {
+            self.error = Some(error);
+        }
+    }
+
+    /// Takes the error of a batch whose results nobody looks at.
+    pub(super) fn failed(&mut self, body: Bytes) -> Result<(), ReadError> {
+        self.fail(ServerError::parse(body)?);
+        Ok(())
+    }
+
+    /// What was counted, at the `ReadyForQuery` that ends the batch.
+    pub(super) fn completion(&mut self) -> Completion {
+        Completion {
+            completed: std::mem::take(&mut self.completed),
+            error: self.error.take(),
+        }
     }
 
     /// The error with which the server ended the session, if it did.

@@ -1,13 +1,17 @@
-//! Early writes: what the mirror brings, in one target transaction for each source transaction.
+//! Early writes: what the mirror brings, whole source transactions, one or several of them in one
+//! target transaction.
 //!
-//! Every transaction passes `segue.admit` first, which holds rules 1, 2 and 5, and its rows follow
-//! in the same target transaction. Does not queue, retry or decide what to mirror.
+//! Every group passes `segue.admit` first, which holds rules 1, 2 and 5, and its rows follow in the
+//! same target transaction. What is refused or fails takes its group along, and is named, so that
+//! the others can go again. Does not queue, retry or decide what to mirror.
 
 mod admit;
+mod group;
 mod writer;
 
 use std::time::SystemTime;
 
+use protocol::contract::TableIndex;
 use protocol::op_id::OpId;
 use protocol::revision::{Epoch, Revision};
 use protocol::row::{Image, RowKey};
@@ -67,22 +71,38 @@ pub enum EarlyWrite {
     Delete,
 }
 
-/// What became of an early transaction.
+/// What became of a group, all of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EarlyOutcome {
     /// Committed at the target. Not durable yet: its commit is asynchronous.
     Accepted,
     /// Refused by rule 2; the stream brings it.
-    Refused(Refusal),
+    Refused {
+        /// The rule.
+        refusal: Refusal,
+        /// The places in the group of those that it refused, from 0; nothing if it was all of them.
+        members: Vec<usize>,
+    },
     /// Failed at the target or before it; the stream brings it.
     Failed {
         /// The SQLSTATE; empty where the server was not asked.
         sqlstate: String,
         /// What was wrong.
         message: String,
+        /// Whose row it was, if it was a row's.
+        culprit: Option<Culprit>,
     },
     /// The connection went before the answer: committed or not, nobody knows.
     Lost,
+}
+
+/// A row that the target does not take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Culprit {
+    /// The place in the group of the transaction that wrote it, from 0.
+    pub member: usize,
+    /// Its table.
+    pub table: TableIndex,
 }
 
 /// Why rule 2 refused a transaction.

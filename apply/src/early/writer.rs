@@ -1,7 +1,7 @@
 //! The session that early writes go through.
 //!
-//! Several source transactions may be under way at once, each ended by a Sync of its own; the
-//! server answers them in order. No BEGIN and no COMMIT is sent: what lies between two Syncs is one
+//! Several groups may be under way at once, each ended by a Sync of its own; the server answers
+//! them in order. No BEGIN and no COMMIT is sent: what lies between two Syncs is one
 //! transaction, committed at the second, and the absence of an error before its `ReadyForQuery` is
 //! the proof. Does not decide which outcome is worth a retry: none is, the stream brings the row.
 
@@ -9,10 +9,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use control::{Dsn, Names};
-use protocol::contract::Contract;
+use protocol::contract::{Contract, TableIndex};
 
-use super::{EarlyOutcome, EarlyRow, EarlyTransaction, EarlyWrite, Refusal, admit};
-use crate::connection::{Connection, ConnectionError, Format, Reply};
+use super::group::Group;
+use super::{Culprit, EarlyOutcome, EarlyRow, EarlyTransaction, EarlyWrite, Refusal, admit};
+use crate::connection::{Completion, Connection, ConnectionError, Format};
 use crate::session::{self, SessionError, SessionKind};
 use crate::statements::{Statement, Statements, WriteError};
 
@@ -32,13 +33,19 @@ pub struct EarlyWriter {
 /// One Sync.
 #[derive(Debug)]
 enum Awaited {
-    /// A statement that later transactions need. A group of its own: inside a transaction that is
-    /// refused it would be skipped.
+    /// A statement that later groups need. By itself: inside a transaction that is refused it would
+    /// be skipped.
     Prepared(Statement),
-    /// A transaction.
-    Transaction,
-    /// A transaction that could not be sent.
-    Unsendable(WriteError),
+    /// A group, and the tables of its rows.
+    Group {
+        group: Group,
+        tables: Vec<TableIndex>,
+    },
+    /// A group that could not be sent.
+    Unsendable {
+        error: WriteError,
+        culprit: Option<Culprit>,
+    },
 }
 
 impl EarlyWriter {
@@ -66,19 +73,13 @@ impl EarlyWriter {
         }
     }
 
-    /// How many transactions have been added and not answered yet.
-    pub fn in_flight(&self) -> usize {
-        let transactions = self.awaited.iter();
-        transactions
-            .filter(|awaited| !matches!(awaited, Awaited::Prepared(_)))
-            .count()
-    }
-
-    /// Adds a transaction to what [`Self::flush`] sends. One [`Self::outcome`] follows for it.
-    pub fn add(&mut self, transaction: &EarlyTransaction) {
-        let awaited = match self.encode(transaction) {
-            Ok(()) => Awaited::Transaction,
-            Err(error) => Awaited::Unsendable(error),
+    /// Adds a group to what [`Self::flush`] sends; its transactions in the order of their commits,
+    /// all of one epoch. One [`Self::outcome`] follows for it.
+    pub fn add(&mut self, members: &[&EarlyTransaction]) {
+        let group = Group::of(members);
+        let awaited = match self.encode(members, &group) {
+            Ok(tables) => Awaited::Group { group, tables },
+            Err(unsendable) => unsendable,
         };
         self.awaited.push_back(awaited);
     }
@@ -88,47 +89,58 @@ impl EarlyWriter {
         self.connection.flush().await
     }
 
-    /// The outcome of the oldest transaction in flight; `None` if there is none. An error means
-    /// that the outcome of every transaction in flight is [`EarlyOutcome::Lost`]. Cancel-safe.
+    /// The outcome of the oldest group in flight; `None` if there is none. An error means that the
+    /// outcome of every group in flight is [`EarlyOutcome::Lost`]. Cancel-safe.
     pub async fn outcome(&mut self) -> Result<Option<EarlyOutcome>, ConnectionError> {
         while let Some(awaited) = self.awaited.front() {
-            let reply = match awaited {
-                Awaited::Unsendable(_) => None,
-                Awaited::Transaction | Awaited::Prepared(_) => Some(self.connection.reply().await?),
+            let completion = match awaited {
+                Awaited::Unsendable { .. } => None,
+                Awaited::Group { .. } | Awaited::Prepared(_) => {
+                    Some(self.connection.completion().await?)
+                }
             };
-            match (self.awaited.pop_front(), reply) {
-                (Some(Awaited::Unsendable(error)), _) => {
+            match (self.awaited.pop_front(), completion) {
+                (Some(Awaited::Unsendable { error, culprit }), _) => {
                     return Ok(Some(EarlyOutcome::Failed {
                         sqlstate: String::new(),
                         message: error.to_string(),
+                        culprit,
                     }));
                 }
-                (Some(Awaited::Transaction), Some(reply)) => return Ok(Some(outcome_of(reply))),
-                (Some(Awaited::Prepared(statement)), Some(reply)) => {
-                    if let Some(error) = reply.error {
+                (Some(Awaited::Group { group, tables }), Some(completion)) => {
+                    return Ok(Some(outcome_of(&group, &tables, completion)));
+                }
+                (Some(Awaited::Prepared(statement)), Some(completion)) => {
+                    if let Some(error) = completion.error {
                         // The transactions that use it fail by themselves and say why.
-                        tracing::warn!(%error, ?statement, "statement not prepared");
+                        tracing::debug!(%error, ?statement, "statement not prepared");
                         self.statements.forget(statement);
                     }
                 }
-                (Some(Awaited::Transaction | Awaited::Prepared(_)) | None, _) => {}
+                (Some(Awaited::Group { .. } | Awaited::Prepared(_)) | None, _) => {}
             }
         }
         Ok(None)
     }
 
-    /// Writes `transactions` and waits for their outcomes, one each, in order. After a
+    /// The table's statements are prepared anew when they are needed next: it may not be what it
+    /// was.
+    pub fn forget_table(&mut self, table: TableIndex) {
+        self.statements.forget_table(table);
+    }
+
+    /// Writes `groups` and waits for their outcomes, one each, in order. After a
     /// [`EarlyOutcome::Lost`] the session is of no further use. Not cancel-safe.
-    pub async fn write(&mut self, transactions: &[EarlyTransaction]) -> Vec<EarlyOutcome> {
-        for transaction in transactions {
-            self.add(transaction);
+    pub async fn write(&mut self, groups: &[&[&EarlyTransaction]]) -> Vec<EarlyOutcome> {
+        for group in groups {
+            self.add(group);
         }
-        let mut outcomes = Vec::with_capacity(transactions.len());
+        let mut outcomes = Vec::with_capacity(groups.len());
         let collected = self.collect(&mut outcomes).await;
         if let Err(error) = collected {
             tracing::debug!(%error, "early session lost");
         }
-        outcomes.resize(transactions.len(), EarlyOutcome::Lost);
+        outcomes.resize(groups.len(), EarlyOutcome::Lost);
         outcomes
     }
 
@@ -151,31 +163,42 @@ impl EarlyWriter {
         self.connection.close().await;
     }
 
-    fn encode(&mut self, transaction: &EarlyTransaction) -> Result<(), WriteError> {
-        for row in &transaction.rows {
-            self.prepare(statement_of(row))?;
+    /// Writes a group into the connection's buffer, or nothing of it; the tables of its rows.
+    fn encode(
+        &mut self,
+        members: &[&EarlyTransaction],
+        group: &Group,
+    ) -> Result<Vec<TableIndex>, Awaited> {
+        let mut tables = Vec::with_capacity(members.len());
+        for (place, row) in group.rows(members) {
+            let prepared = self.prepare(statement_of(row));
+            prepared.map_err(|error| Awaited::unsendable(error, place.member(), row))?;
+            tables.push(row.key.table());
         }
         let start = self.connection.unsent();
-        let encoded = self.encode_rows(transaction);
-        match encoded {
+        let encoded = self.encode_rows(members, group);
+        match &encoded {
             Ok(()) => self.connection.sync(),
             Err(_) => self.connection.take_back(start),
         }
-        encoded
+        encoded.map(|()| tables)
     }
 
-    fn encode_rows(&mut self, transaction: &EarlyTransaction) -> Result<(), WriteError> {
-        let arguments = admit::Arguments::new(transaction, &self.contract, self.proxy);
+    fn encode_rows(&mut self, members: &[&EarlyTransaction], group: &Group) -> Result<(), Awaited> {
+        let arguments = admit::Arguments::new(members, group, &self.contract, self.proxy);
         self.connection
-            .execute(ADMIT, &arguments.parameters(), &[Format::Binary])?;
-        for row in &transaction.rows {
-            let table = row.key.table();
-            match &row.write {
-                EarlyWrite::Upsert(image) => {
-                    self.statements.upsert(&mut self.connection, table, image)?;
-                }
-                EarlyWrite::Delete => self.statements.delete(&mut self.connection, &row.key)?,
-            }
+            .execute(ADMIT, &arguments.parameters(), &[Format::Binary])
+            .map_err(|error| Awaited::Unsendable {
+                error: error.into(),
+                culprit: None,
+            })?;
+        for (place, row) in group.rows(members) {
+            let (connection, table) = (&mut self.connection, row.key.table());
+            let written = match &row.write {
+                EarlyWrite::Upsert(image) => self.statements.upsert(connection, table, image),
+                EarlyWrite::Delete => self.statements.delete(connection, &row.key),
+            };
+            written.map_err(|error| Awaited::unsendable(error, place.member(), row))?;
         }
         Ok(())
     }
@@ -189,22 +212,55 @@ impl EarlyWriter {
     }
 }
 
-fn statement_of(row: &EarlyRow) -> Statement {
-    match row.write {
+impl Awaited {
+    const fn unsendable(error: WriteError, member: usize, row: &EarlyRow) -> Self {
+        Self::Unsendable {
+            error,
+            culprit: Some(Culprit {
+                member,
+                table: row.key.table(),
+            }),
+        }
+    }
+}
+
+const fn statement_of(row: &EarlyRow) -> Statement {
+    match &row.write {
         EarlyWrite::Upsert(_) => Statement::Upsert(row.key.table()),
         EarlyWrite::Delete => Statement::Delete(row.key.table()),
     }
 }
 
-fn outcome_of(reply: Reply) -> EarlyOutcome {
-    match reply.error {
-        None => EarlyOutcome::Accepted,
-        Some(error) => match Refusal::from_sqlstate(&error.sqlstate) {
-            Some(refusal) => EarlyOutcome::Refused(refusal),
-            None => EarlyOutcome::Failed {
-                sqlstate: error.sqlstate,
-                message: error.message,
-            },
-        },
+/// The admission is the first statement of a group, and each of its rows one more: how many of them
+/// ran tells which one failed.
+fn outcome_of(group: &Group, tables: &[TableIndex], completion: Completion) -> EarlyOutcome {
+    let Some(error) = completion.error else {
+        return EarlyOutcome::Accepted;
+    };
+    if let Some(refusal) = Refusal::from_sqlstate(&error.sqlstate) {
+        return EarlyOutcome::Refused {
+            refusal,
+            members: error.detail.as_deref().map(members_of).unwrap_or_default(),
+        };
     }
+    let row = completion.completed.checked_sub(1);
+    let culprit = row.and_then(|row| {
+        Some(Culprit {
+            member: group.writer_of(row)?.member(),
+            table: *tables.get(row)?,
+        })
+    });
+    EarlyOutcome::Failed {
+        sqlstate: error.sqlstate,
+        message: error.message,
+        culprit,
+    }
+}
+
+/// The detail of a refusal: numbers from 1, with commas between them.
+fn members_of(detail: &str) -> Vec<usize> {
+    let numbers = detail.split(',').map(|number| number.trim().parse());
+    numbers
+        .filter_map(|number: Result<usize, _>| number.ok()?.checked_sub(1))
+        .collect()
 }

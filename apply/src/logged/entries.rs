@@ -12,8 +12,8 @@ use protocol::revision::Revision;
 use protocol::row::RowKey;
 use protocol::xid::Xid;
 
-use super::array::{Array, element};
 use super::{LoggedError, LoggedWriter, statements};
+use crate::array::{Array, element};
 use crate::connection::Parameter;
 
 impl LoggedWriter {

@@ -10,7 +10,6 @@
 //! ([`LoggedWriter::begin`], [`LoggedWriter::step`], [`LoggedWriter::truncate`],
 //! [`LoggedWriter::commit`]). Does not read the stream and does not read the source.
 
-mod array;
 mod entries;
 mod error;
 mod notes;

@@ -13,8 +13,8 @@ use protocol::op_id::OpId;
 use protocol::revision::Revision;
 use protocol::row::RowKey;
 
-use super::array::{Array, element};
 use super::{LoggedError, LoggedWriter, execute, statements, table_of};
+use crate::array::{Array, element};
 use crate::connection::Parameter;
 use crate::statements::Value;
 

@@ -14,10 +14,13 @@ use protocol::reader::ReadError;
 use protocol::remap;
 use protocol::row::{Datum, Image, RowKey};
 
-use crate::connection::{Connection, EncodeError, Format, Parameter};
+use crate::connection::{Connection, EncodeError, Format, Parameter, Values};
 use crate::session::{self, SessionError};
 
 use sql::{KeyColumn, TableSql};
+
+/// Before a table's number, the name of its prepared upsert.
+const UPSERT: &str = "u";
 
 /// A statement of a table that is prepared once per session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,7 +44,7 @@ impl Statement {
         let table = self.table().as_usize();
         match self {
             Self::Select(_) => format!("s{table}"),
-            Self::Upsert(_) => format!("u{table}"),
+            Self::Upsert(_) => format!("{UPSERT}{table}"),
             Self::Delete(_) => format!("d{table}"),
         }
     }
@@ -71,6 +74,8 @@ pub enum WriteError {
 #[derive(Debug)]
 pub struct Statements {
     tables: Vec<TableSql>,
+    /// Under which each table's upsert is prepared: the name that every early write says.
+    upsert_names: Vec<String>,
     side: Side,
     prepared: HashSet<Statement>,
 }
@@ -111,7 +116,9 @@ impl Statements {
             })
             .collect();
         let tables = contract.tables.iter();
+        let names = (0..contract.tables.len()).map(|place| format!("{UPSERT}{place}"));
         Ok(Self {
+            upsert_names: names.collect(),
             tables: tables
                 .map(|table| TableSql::new(table.clone(), &found))
                 .collect::<Result<_, _>>()?,
@@ -132,7 +139,8 @@ impl Statements {
             return Ok(false);
         }
         let sql = self.table(statement.table())?.text(statement);
-        connection.prepare(&statement.name(), &sql)?;
+        // What was forgotten may still be there, for a table as it was.
+        connection.prepare_again(&statement.name(), &sql)?;
         self.prepared.insert(statement);
         Ok(true)
     }
@@ -140,6 +148,11 @@ impl Statements {
     /// The preparation of `statement` failed.
     pub fn forget(&mut self, statement: Statement) {
         self.prepared.remove(&statement);
+    }
+
+    /// The table may not be what its statements were prepared for.
+    pub fn forget_table(&mut self, table: TableIndex) {
+        self.prepared.retain(|statement| statement.table() != table);
     }
 
     /// Adds a read of the row with this key: one result set with at most one row, for
@@ -162,18 +175,23 @@ impl Statements {
         index: TableIndex,
         image: &Image,
     ) -> Result<(), WriteError> {
-        let table = &self.table(index)?.table;
-        let partial = || WriteError::Partial {
-            table: table.name.clone(),
-        };
-        if image.columns().len() != table.columns.len() {
-            return Err(partial());
+        let sql = self.table(index)?;
+        let table = &sql.table;
+        let columns = image.columns();
+        let is_full = columns.len() == table.columns.len() && image.is_full();
+        if !is_full {
+            return Err(WriteError::Partial {
+                table: table.name.clone(),
+            });
         }
-        let values = table.columns.iter().zip(image.columns());
-        let values = values
-            .map(|(column, datum)| value_of(&column.form, datum)?.ok_or_else(partial))
-            .collect::<Result<Vec<_>, _>>()?;
-        execute(connection, &Statement::Upsert(index).name(), &values, &[])
+        connection.execute_with(
+            self.upsert_name(index),
+            columns.iter().map(format_of),
+            |values| {
+                let mut columns = table.columns.iter().zip(columns);
+                columns.try_for_each(|(column, datum)| Ok(put(values, &column.form, datum)?))
+            },
+        )
     }
 
     /// Adds an update of the columns that `image` knows, where the row with this key is there. It
@@ -254,6 +272,11 @@ impl Statements {
         execute(connection, &statement.name(), &values, results)
     }
 
+    fn upsert_name(&self, index: TableIndex) -> &str {
+        let name = self.upsert_names.get(index.as_usize());
+        name.map_or("", String::as_str)
+    }
+
     fn table(&self, index: TableIndex) -> Result<&TableSql, WriteError> {
         self.tables
             .get(index.as_usize())
@@ -278,6 +301,27 @@ fn value_of(form: &Form, datum: &Datum) -> Result<Option<Value>, WriteError> {
         Datum::Text(value) => Some(Value::Text(value.clone())),
         Datum::Unchanged => None,
     })
+}
+
+const fn format_of(datum: &Datum) -> Format {
+    match datum {
+        Datum::Text(_) => Format::Text,
+        Datum::Binary(_) | Datum::Null | Datum::Unchanged => Format::Binary,
+    }
+}
+
+/// Most values pass as they came: only those with OIDs inside are written anew.
+fn put(values: &mut Values<'_>, form: &Form, datum: &Datum) -> Result<(), ReadError> {
+    match (datum, form) {
+        (Datum::Null | Datum::Unchanged, _) => values.push(None),
+        (Datum::Text(value), _) | (Datum::Binary(value), Form::Plain | Form::Text) => {
+            values.push(Some(value));
+        }
+        (Datum::Binary(value), form @ (Form::Array { .. } | Form::Composite { .. })) => {
+            values.push(Some(&remap::to_target(form, value)?));
+        }
+    }
+    Ok(())
 }
 
 fn execute(

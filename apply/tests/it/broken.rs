@@ -6,11 +6,16 @@ use apply::{EarlyOutcome, EarlyTransaction, Refusal};
 use harness::broken::{self, PAUSE_LOCK, Variant};
 use harness::wait;
 
-use crate::ground::{Ground, transaction};
+use crate::ground::{Ground, each, transaction};
 
 const SCHEMA: &str = "CREATE TABLE pair (id int PRIMARY KEY, v int)";
 
-const STALE: EarlyOutcome = EarlyOutcome::Refused(Refusal::Newer);
+fn stale() -> EarlyOutcome {
+    EarlyOutcome::Refused {
+        refusal: Refusal::Newer,
+        members: vec![0],
+    }
+}
 
 impl Ground {
     /// The version of row 1 that the source had so many bytes after the stream's start.
@@ -53,13 +58,13 @@ async fn without_rule_2_a_late_write_brings_an_old_version_back() {
         .execute(&ground.logged_delete(200))
         .await
         .unwrap();
-    assert_eq!(writer.write(&[ground.version(100)]).await, [STALE]);
+    assert_eq!(each(&mut writer, &[ground.version(100)]).await, [stale()]);
     assert_eq!(ground.row_count().await, "0");
     broken::install(&ground.bed.target, Variant::NoTest)
         .await
         .unwrap();
     assert_eq!(
-        writer.write(&[ground.version(100)]).await,
+        each(&mut writer, &[ground.version(100)]).await,
         [EarlyOutcome::Accepted]
     );
     assert_eq!(ground.row_count().await, "1", "the deleted row is back");
@@ -75,7 +80,7 @@ async fn without_rule_4_a_late_write_brings_an_old_version_back() {
         .execute(&ground.logged_delete(200))
         .await
         .unwrap();
-    assert_eq!(writer.write(&[ground.version(100)]).await, [STALE]);
+    assert_eq!(each(&mut writer, &[ground.version(100)]).await, [stale()]);
     // The log applied its delete and left no entry, with the floor below.
     ground
         .bed
@@ -84,7 +89,7 @@ async fn without_rule_4_a_late_write_brings_an_old_version_back() {
         .await
         .unwrap();
     assert_eq!(
-        writer.write(&[ground.version(100)]).await,
+        each(&mut writer, &[ground.version(100)]).await,
         [EarlyOutcome::Accepted]
     );
     assert_eq!(ground.row_count().await, "1", "the deleted row is back");
@@ -100,8 +105,14 @@ async fn without_rule_4_a_late_write_brings_an_old_version_back() {
         ground.revision(200)
     );
     ground.bed.target.execute(&floor).await.unwrap();
-    let outcomes = writer.write(&[ground.version(100)]).await;
-    assert_eq!(outcomes, [EarlyOutcome::Refused(Refusal::Floor)]);
+    let outcomes = each(&mut writer, &[ground.version(100)]).await;
+    assert_eq!(
+        outcomes,
+        [EarlyOutcome::Refused {
+            refusal: Refusal::Floor,
+            members: vec![0],
+        }]
+    );
 }
 
 /// An old version arrives while the log's delete of the row is not committed yet.
@@ -114,7 +125,7 @@ async fn races_with_the_log(ground: &Ground) -> EarlyOutcome {
         .await
         .unwrap();
     let late = [ground.version(100)];
-    let (outcomes, ()) = tokio::join!(writer.write(&late), async {
+    let (outcomes, ()) = tokio::join!(each(&mut writer, &late), async {
         waiting(ground, 1).await;
         log.batch_execute("COMMIT").await.unwrap();
     });
@@ -135,7 +146,7 @@ async fn waiting(ground: &Ground, count: u32) {
 #[tokio::test]
 async fn without_rule_1_an_old_version_slips_past_a_delete_under_way() {
     let ground = Ground::new(SCHEMA).await;
-    assert_eq!(races_with_the_log(&ground).await, STALE);
+    assert_eq!(races_with_the_log(&ground).await, stale());
     assert_eq!(ground.row_count().await, "0");
     ground
         .bed
@@ -161,7 +172,7 @@ async fn floor_overtakes(ground: &Ground) -> bool {
     let hold = format!("SELECT pg_advisory_lock({PAUSE_LOCK})");
     holder.batch_execute(&hold).await.unwrap();
     let late = [ground.version(100)];
-    let (outcomes, effective) = tokio::join!(writer.write(&late), async {
+    let (outcomes, effective) = tokio::join!(each(&mut writer, &late), async {
         waiting(ground, 1).await;
         let raise = format!(
             "UPDATE segue.mirror_gate SET floor = {}",

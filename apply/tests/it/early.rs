@@ -1,10 +1,10 @@
 //! Rule 2 and what an early write leaves at the target.
 
-use apply::{EarlyOutcome, EarlyWrite, Refusal};
+use apply::{EarlyOutcome, EarlyTransaction, EarlyWrite, Refusal};
 use harness::{Bed, compare};
 use protocol::revision::Epoch;
 
-use crate::ground::{Ground, transaction};
+use crate::ground::{Ground, each, transaction};
 
 const PAIRS: &str = "CREATE TABLE pair (id int PRIMARY KEY, v int UNIQUE)";
 
@@ -41,7 +41,11 @@ const ROWS: &str = r#"
 const TABLES: [&str; 4] = ["Odd; Name", "ident", "only_key", "leafy"];
 
 fn refused(refusal: Refusal) -> EarlyOutcome {
-    EarlyOutcome::Refused(refusal)
+    let members = match refusal {
+        Refusal::Gate => Vec::new(),
+        Refusal::Floor | Refusal::Newer => vec![0],
+    };
+    EarlyOutcome::Refused { refusal, members }
 }
 
 #[tokio::test]
@@ -66,7 +70,7 @@ async fn rows_of_every_form_arrive_as_the_source_has_them() {
         }
     }
     let mut writer = ground.writer().await;
-    let outcomes = writer.write(&[transaction(1, rows.clone())]).await;
+    let outcomes = each(&mut writer, &[transaction(1, rows.clone())]).await;
     assert_eq!(outcomes, [EarlyOutcome::Accepted]);
     let comparison = compare(&ground.bed.source, &ground.bed.target)
         .await
@@ -76,7 +80,7 @@ async fn rows_of_every_form_arrive_as_the_source_has_them() {
     for row in &mut rows {
         row.rev = ground.revision(200);
     }
-    let outcomes = writer.write(&[transaction(2, rows.clone())]).await;
+    let outcomes = each(&mut writer, &[transaction(2, rows.clone())]).await;
     assert_eq!(outcomes, [EarlyOutcome::Accepted]);
     let comparison = compare(&ground.bed.source, &ground.bed.target)
         .await
@@ -88,7 +92,7 @@ async fn rows_of_every_form_arrive_as_the_source_has_them() {
         row.write = EarlyWrite::Delete;
     }
     assert_eq!(
-        writer.write(&[transaction(3, rows)]).await,
+        each(&mut writer, &[transaction(3, rows)]).await,
         [EarlyOutcome::Accepted]
     );
     for table in TABLES {
@@ -108,7 +112,7 @@ async fn only_a_newer_version_above_the_floor_through_an_open_gate_is_accepted()
         |xid, v, after| transaction(xid, vec![ground.row("pair", &Ground::pair(1, v), after)]);
     let mut expect = async |xid, v, after, outcome| {
         assert_eq!(
-            writer.write(&[write(xid, v, after)]).await,
+            each(&mut writer, &[write(xid, v, after)]).await,
             [outcome],
             "xid {xid}"
         );
@@ -155,15 +159,17 @@ async fn a_transaction_that_fails_takes_only_itself_along() {
     let mut writer = ground.writer().await;
     let mut partial = row(5, 5, 100);
     partial.write = EarlyWrite::Upsert(protocol::row::Image::new(vec![]));
-    let outcomes = writer
-        .write(&[
+    let outcomes = each(
+        &mut writer,
+        &[
             transaction(1, vec![row(1, 1, 100), row(2, 2, 100)]),
             // 3 would be free; 2 is taken by another row.
             transaction(2, vec![row(3, 3, 100), row(4, 2, 100)]),
             transaction(3, vec![partial]),
             transaction(4, vec![row(1, 7, 101)]),
-        ])
-        .await;
+        ],
+    )
+    .await;
     let [first, second, third, fourth] = outcomes.as_slice() else {
         panic!("{outcomes:?}")
     };
@@ -194,9 +200,8 @@ async fn a_transaction_that_is_refused_first_leaves_its_statements_prepared() {
     let ground = Ground::new(PAIRS).await;
     let row = |after| ground.row("pair", &Ground::pair(1, 1), after);
     let mut writer = ground.writer().await;
-    let outcomes = writer
-        .write(&[transaction(1, vec![row(0)]), transaction(2, vec![row(1)])])
-        .await;
+    let both = [transaction(1, vec![row(0)]), transaction(2, vec![row(1)])];
+    let outcomes = each(&mut writer, &both).await;
     assert_eq!(outcomes, [refused(Refusal::Floor), EarlyOutcome::Accepted]);
 }
 
@@ -211,13 +216,13 @@ async fn the_log_is_never_the_victim_of_an_early_write() {
     log.execute(hold, &[&&key.bytes()[..]]).await.unwrap();
     let mut writer = ground.writer().await;
     let write = transaction(1, vec![ground.row("pair", &Ground::pair(1, 1), 100)]);
-    let outcomes = writer.write(std::slice::from_ref(&write)).await;
+    let outcomes = each(&mut writer, std::slice::from_ref(&write)).await;
     assert!(
         matches!(&outcomes[..], [EarlyOutcome::Failed { sqlstate, .. }] if sqlstate == "55P03"),
         "{outcomes:?}"
     );
     log.batch_execute("ROLLBACK").await.unwrap();
-    assert_eq!(writer.write(&[write]).await, [EarlyOutcome::Accepted]);
+    assert_eq!(each(&mut writer, &[write]).await, [EarlyOutcome::Accepted]);
 }
 
 #[tokio::test]
@@ -228,7 +233,7 @@ async fn a_session_that_dies_leaves_its_transactions_lost() {
     let end = format!("SELECT pg_terminate_backend({pid}, 5000)");
     ground.bed.target.value(&end).await.unwrap();
     let write = |xid| transaction(xid, vec![ground.row("pair", &Ground::pair(1, 1), xid)]);
-    let outcomes = writer.write(&[write(1), write(2)]).await;
+    let outcomes = each(&mut writer, &[write(1), write(2)]).await;
     assert_eq!(outcomes, [EarlyOutcome::Lost, EarlyOutcome::Lost]);
 }
 
@@ -237,6 +242,114 @@ async fn an_epoch_that_the_gate_does_not_have_is_refused() {
     let ground = Ground::new(PAIRS).await;
     let mut write = transaction(1, vec![ground.row("pair", &Ground::pair(1, 1), 100)]);
     write.epoch = Epoch::new(2).unwrap();
-    let outcomes = ground.writer().await.write(&[write]).await;
+    let outcomes = each(&mut ground.writer().await, &[write]).await;
     assert_eq!(outcomes, [refused(Refusal::Gate)]);
+}
+
+fn together(members: &[EarlyTransaction]) -> Vec<&EarlyTransaction> {
+    members.iter().collect()
+}
+
+#[tokio::test]
+async fn transactions_that_share_a_target_transaction_leave_what_they_would_have_left_alone() {
+    let ground = Ground::new(PAIRS).await;
+    let row = |id, v, after| ground.row("pair", &Ground::pair(id, v), after);
+    let mut deleted = row(2, 0, 103);
+    deleted.write = EarlyWrite::Delete;
+    let members = [
+        transaction(1, vec![row(1, 1, 100), row(2, 2, 100)]),
+        transaction(2, vec![row(1, 11, 101)]),
+        transaction(3, vec![deleted]),
+        transaction(4, vec![row(3, 2, 104)]),
+    ];
+    let mut writer = ground.writer().await;
+    let outcomes = writer.write(&[&together(&members)]).await;
+    assert_eq!(outcomes, [EarlyOutcome::Accepted]);
+    let target = &ground.bed.target;
+    let rows = "SELECT string_agg(id || '=' || v, ' ' ORDER BY id) FROM pair";
+    assert_eq!(target.value(rows).await.unwrap(), "1=11 3=2");
+    let ops = "SELECT string_agg(xid::text || tombstone, ' ' ORDER BY xid) FROM segue.row_rev";
+    assert_eq!(target.value(ops).await.unwrap(), "2false 3true 4false");
+    let accepted = "SELECT count(DISTINCT xmin::text) || ' ' || count(*) FROM segue.op";
+    assert_eq!(target.value(accepted).await.unwrap(), "1 4");
+}
+
+#[tokio::test]
+async fn what_stands_against_a_group_is_named() {
+    let ground = Ground::new(PAIRS).await;
+    let row = |id, v, after| ground.row("pair", &Ground::pair(id, v), after);
+    let mut writer = ground.writer().await;
+    let earlier = [transaction(1, vec![row(1, 1, 200), row(3, 3, 200)])];
+    assert_eq!(each(&mut writer, &earlier).await, [EarlyOutcome::Accepted]);
+    let mut expect = async |members: &[EarlyTransaction], outcome| {
+        assert_eq!(writer.write(&[&together(members)]).await, [outcome]);
+    };
+    let newer = [
+        transaction(2, vec![row(2, 2, 100)]),
+        transaction(3, vec![row(3, 4, 150), row(4, 5, 150)]),
+        transaction(4, vec![row(5, 6, 151)]),
+        transaction(5, vec![row(1, 7, 199)]),
+    ];
+    let refused = |refusal, members| EarlyOutcome::Refused { refusal, members };
+    expect(&newer, refused(Refusal::Newer, vec![1, 3])).await;
+    let floor = [
+        transaction(6, vec![row(6, 8, 100)]),
+        transaction(7, vec![row(7, 9, 0)]),
+    ];
+    expect(&floor, refused(Refusal::Floor, vec![1])).await;
+    // The second's value is taken by a row that is not in the group.
+    let taken = [
+        transaction(8, vec![row(8, 8, 300)]),
+        transaction(9, vec![row(9, 9, 300), row(10, 3, 300)]),
+    ];
+    let outcomes = writer.write(&[&together(&taken)]).await;
+    let [
+        EarlyOutcome::Failed {
+            sqlstate, culprit, ..
+        },
+    ] = &outcomes[..]
+    else {
+        panic!("{outcomes:?}")
+    };
+    assert_eq!(sqlstate, "23505");
+    assert_eq!(culprit.map(|culprit| culprit.member), Some(1));
+    let rows = "SELECT string_agg(id || '=' || v, ' ' ORDER BY id) FROM pair";
+    let left = ground.bed.target.value(rows).await.unwrap();
+    assert_eq!(left, "1=1 3=3", "a group is all or nothing");
+}
+
+#[tokio::test]
+async fn a_table_that_changed_at_the_target_is_prepared_anew_once_it_is_forgotten() {
+    let ground = Ground::new(PAIRS).await;
+    let write = |xid, v| {
+        [transaction(
+            xid,
+            vec![ground.row("pair", &Ground::pair(1, v), xid)],
+        )]
+    };
+    let mut writer = ground.writer().await;
+    assert_eq!(
+        each(&mut writer, &write(1, 1)).await,
+        [EarlyOutcome::Accepted]
+    );
+    let target = &ground.bed.target;
+    target
+        .execute("ALTER TABLE pair ALTER v TYPE date USING NULL")
+        .await
+        .unwrap();
+    let outcomes = each(&mut writer, &write(2, 2)).await;
+    let [EarlyOutcome::Failed { culprit, .. }] = &outcomes[..] else {
+        panic!("{outcomes:?}")
+    };
+    assert_eq!(culprit.map(|it| it.table), Some(ground.table("pair")));
+    target
+        .execute("ALTER TABLE pair ALTER v TYPE int USING NULL")
+        .await
+        .unwrap();
+    writer.forget_table(ground.table("pair"));
+    assert_eq!(
+        each(&mut writer, &write(3, 3)).await,
+        [EarlyOutcome::Accepted]
+    );
+    assert_eq!(target.value("SELECT v FROM pair").await.unwrap(), "3");
 }

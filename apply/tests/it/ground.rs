@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use apply::connection::{Connection, Format};
 use apply::statements::Statements;
-use apply::{EarlyRow, EarlyTransaction, EarlyWrite, EarlyWriter};
+use apply::{EarlyOutcome, EarlyRow, EarlyTransaction, EarlyWrite, EarlyWriter};
 use control::contract::Selection;
 use control::setup::{self, Outcome};
 use control::{Defaults, Dsn, Names, Side};
@@ -142,4 +142,14 @@ pub(crate) fn transaction(xid: u64, rows: Vec<EarlyRow>) -> EarlyTransaction {
         committed_at: SystemTime::UNIX_EPOCH,
         rows,
     }
+}
+
+/// Writes each transaction by itself.
+pub(crate) async fn each(
+    writer: &mut EarlyWriter,
+    transactions: &[EarlyTransaction],
+) -> Vec<EarlyOutcome> {
+    let members: Vec<[&EarlyTransaction; 1]> = transactions.iter().map(|it| [it]).collect();
+    let groups: Vec<&[&EarlyTransaction]> = members.iter().map(<[_; 1]>::as_slice).collect();
+    writer.write(&groups).await
 }

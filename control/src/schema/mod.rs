@@ -1,6 +1,6 @@
-//! The `segue` schema of both sides: its DDL and its version.
+//! The `segue` schema of both sides: its DDL, its version, and the way from an older one.
 //!
-//! Does not migrate an older version yet; it says which one it found.
+//! An upgrade leaves what the tables hold. Does not decide when to upgrade: setup does.
 
 use tokio_postgres::GenericClient;
 
@@ -8,7 +8,7 @@ use crate::error::ControlError;
 use crate::side::Side;
 
 /// The version of the layout that this program makes and understands.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 const MARK: &str = "segue schema version ";
 
@@ -19,7 +19,24 @@ pub fn source_sql() -> String {
 
 /// The statements that make the schema at the target.
 pub fn target_sql() -> String {
-    with_version(include_str!("target.sql"))
+    with_version(concat!(
+        include_str!("target.sql"),
+        include_str!("admit.sql")
+    ))
+}
+
+/// The statements that make a schema of an older version one of this program's; nothing if there is
+/// no way.
+pub fn upgrade_sql(side: Side, from: u32) -> Option<String> {
+    const MARKED: &str = "COMMENT ON SCHEMA segue IS 'segue schema version {version}';\n";
+    match (side, from) {
+        (Side::Source, 1) => Some(with_version(MARKED)),
+        (Side::Target, 1) => Some(with_version(concat!(
+            include_str!("upgrade_1.sql"),
+            include_str!("admit.sql")
+        ))),
+        (Side::Source | Side::Target, _) => None,
+    }
 }
 
 fn with_version(sql: &str) -> String {

@@ -68,6 +68,8 @@ pub enum Outcome {
     SetUp,
     /// Everything was there already, under the same contract.
     AlreadySetUp,
+    /// Everything was there already, in an older version's form, and is now in this one's.
+    Upgraded,
     /// Nothing was changed, and nothing stands against it.
     Possible,
     /// Nothing was changed, and something stands against it.
@@ -90,7 +92,7 @@ impl SetupReport {
     /// The exit code of the command.
     pub const fn exit_code(&self) -> u8 {
         match self.outcome {
-            Outcome::SetUp | Outcome::AlreadySetUp | Outcome::Possible => 0,
+            Outcome::SetUp | Outcome::AlreadySetUp | Outcome::Upgraded | Outcome::Possible => 0,
             Outcome::Refused => 4,
         }
     }
@@ -101,6 +103,7 @@ struct Examined {
     source: Client,
     target: Client,
     names: Names,
+    prior: prior::State,
     report: SetupReport,
 }
 
@@ -113,9 +116,14 @@ pub async fn check(options: &Options) -> Result<SetupReport, ControlError> {
 pub async fn run(options: &Options) -> Result<SetupReport, ControlError> {
     let mut examined = examine(options).await?;
     if examined.report.outcome == Outcome::Possible {
-        let start = make::everything(&examined).await?;
-        examined.report.start_lsn = Some(start);
-        examined.report.outcome = Outcome::SetUp;
+        if examined.prior == prior::State::Older {
+            make::upgrades(&examined).await?;
+            examined.report.outcome = Outcome::Upgraded;
+        } else {
+            let start = make::everything(&examined).await?;
+            examined.report.start_lsn = Some(start);
+            examined.report.outcome = Outcome::SetUp;
+        }
     }
     Ok(examined.report)
 }
@@ -154,16 +162,22 @@ async fn examine(options: &Options) -> Result<Examined, ControlError> {
         "logical" => &survey.target_publishable,
         _ => &[],
     };
-    report.steps = sql::steps(&names, &survey.contract, publishable, &source_facts)?;
+    report.steps = match already {
+        prior::State::Older => prior.upgrades(),
+        prior::State::Nothing | prior::State::Complete => {
+            sql::steps(&names, &survey.contract, publishable, &source_facts)?
+        }
+    };
     report.outcome = match already {
         _ if !report.refusals.is_empty() => Outcome::Refused,
         prior::State::Complete => Outcome::AlreadySetUp,
-        prior::State::Nothing => Outcome::Possible,
+        prior::State::Nothing | prior::State::Older => Outcome::Possible,
     };
     Ok(Examined {
         source,
         target,
         names,
+        prior: already,
         report,
     })
 }

@@ -3,6 +3,7 @@
 use protocol::contract::{Contract, Table};
 use tokio_postgres::Client;
 
+use super::Step;
 use crate::contract::{Phase, load_from_source};
 use crate::error::ControlError;
 use crate::names::Names;
@@ -27,6 +28,8 @@ pub(super) enum State {
     Nothing,
     /// Everything is there, under the same contract.
     Complete,
+    /// Everything is there, made by an older version of this program.
+    Older,
 }
 
 /// Looks at both sides.
@@ -44,7 +47,8 @@ pub(super) async fn find(
         .await
         .map_err(|error| ControlError::query(Side::Source, "look for the slot", &error))?;
     let phase = match found {
-        Found::Ours => Some(load_from_source(source).await?),
+        // The phase's layout has been the same in all versions.
+        Found::Ours | Found::Version(1) => Some(load_from_source(source).await?),
         Found::Absent | Found::Version(_) | Found::Foreign => None,
     };
     Ok(Prior {
@@ -67,6 +71,9 @@ impl Prior {
         for (side, found) in [(Side::Source, &self.source), (Side::Target, &self.target)] {
             let found = match found {
                 Found::Absent | Found::Ours => continue,
+                Found::Version(version) if schema::upgrade_sql(side, *version).is_some() => {
+                    continue;
+                }
                 Found::Version(version) => format!("version {version}"),
                 Found::Foreign => "no known version".to_owned(),
             };
@@ -81,13 +88,13 @@ impl Prior {
         } = &self.names;
         let parts = [
             (
-                self.source == Found::Ours,
+                self.source != Found::Absent,
                 "the source's segue schema".to_owned(),
             ),
             (self.publication, format!("the publication {publication}")),
             (self.slot, format!("the slot {slot}")),
             (
-                self.target == Found::Ours,
+                self.target != Found::Absent,
                 "the target's segue schema".to_owned(),
             ),
         ];
@@ -117,7 +124,28 @@ impl Prior {
                 ));
             }
         }
-        Ok(State::Complete)
+        Ok(if self.upgrades().is_empty() {
+            State::Complete
+        } else {
+            State::Older
+        })
+    }
+
+    /// What makes of an older schema one of this version: the target first, so that a proxy that
+    /// finds the source's new can use the target's.
+    pub(super) fn upgrades(&self) -> Vec<Step> {
+        let sides = [(Side::Target, &self.target), (Side::Source, &self.source)];
+        let steps = sides.into_iter().filter_map(|(side, found)| {
+            let Found::Version(version) = found else {
+                return None;
+            };
+            Some(Step {
+                side,
+                what: "schema's upgrade",
+                sql: schema::upgrade_sql(side, *version)?,
+            })
+        });
+        steps.collect()
     }
 }
 

@@ -184,7 +184,7 @@ async fn a_schema_that_is_not_ours_is_refused_by_its_version() {
     let error = run(&bed).await.unwrap_err();
     assert_eq!(error.exit_code(), 4);
     let told = error.to_string();
-    assert!(told.contains("999") && told.contains("version 1"), "{told}");
+    assert!(told.contains("999") && told.contains("version 2"), "{told}");
     let target = options(&bed.source, &bed.target).target;
     let client = control::connect(&target, Side::Target, "test")
         .await
@@ -196,4 +196,39 @@ async fn a_schema_that_is_not_ours_is_refused_by_its_version() {
             .to_string()
             .contains("run segue setup first")
     );
+}
+
+/// What version 1 had in place of this version's.
+const VERSION_1: &str = "
+    DROP FUNCTION segue.admit;
+    CREATE FUNCTION segue.admit(
+        p_epoch integer, p_op uuid, p_xid bigint, p_proxy uuid, p_committed_at timestamptz,
+        p_contract integer, p_tables text[], p_keys bytea[], p_revs bigint[], p_tombstones boolean[]
+    ) RETURNS void LANGUAGE sql AS 'SELECT';
+    COMMENT ON SCHEMA segue IS 'segue schema version 1';
+";
+
+#[tokio::test]
+async fn an_older_version_is_upgraded_and_keeps_what_it_holds() {
+    let bed = Bed::shared(SCHEMA).await.unwrap();
+    let first = run(&bed).await.unwrap();
+    let admit = "SELECT pg_get_functiondef('segue.admit'::regproc)";
+    let whole = bed.target.value(admit).await.unwrap();
+    bed.target.execute(VERSION_1).await.unwrap();
+    let comment = "COMMENT ON SCHEMA segue IS 'segue schema version 1'";
+    bed.source.execute(comment).await.unwrap();
+    let seen = setup::check(&options(&bed.source, &bed.target)).await;
+    let seen = seen.unwrap();
+    assert_eq!(seen.outcome, Outcome::Possible);
+    let sides: Vec<Side> = seen.steps.iter().map(|step| step.side).collect();
+    assert_eq!(sides, [Side::Target, Side::Source]);
+    let report = run(&bed).await.unwrap();
+    assert_eq!(report.outcome, Outcome::Upgraded);
+    assert_eq!(bed.target.value(admit).await.unwrap(), whole);
+    let progress = "SELECT commit_lsn FROM segue.progress";
+    assert_eq!(
+        bed.target.value(progress).await.unwrap(),
+        first.start_lsn.unwrap().to_string()
+    );
+    assert_eq!(run(&bed).await.unwrap().outcome, Outcome::AlreadySetUp);
 }

@@ -5,16 +5,20 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use apply::{EarlyRow, EarlyTransaction, EarlyWrite};
 use bytes::Bytes;
 use protocol::decide::record::{ValueFormat, decode};
 use protocol::decide::statement::{Captured, DeferReason, SessionEffect, Statement, WriteKind};
 use protocol::decide::transaction::{ClientTransaction, Outcome, Ready, TransactionRow};
+use protocol::revision::{Epoch, Revision, RevisionError};
 use protocol::row::RowKey;
+use protocol::xid::Xid;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::{Capture, shape};
 use crate::clock::wall_clock;
+use crate::config::MirrorMode;
 use crate::mirror::{Delivered, MirrorTransaction};
 
 /// The transaction that one client connection is in.
@@ -118,19 +122,7 @@ impl TransactionLog {
 
     fn settle(&self, outcome: Option<Outcome>) -> Option<Delivery> {
         match outcome? {
-            Outcome::Committed { xid, rows } => {
-                let view = self.capture.view();
-                self.capture.counters.captured();
-                self.capture.mirror.send(MirrorTransaction {
-                    xid,
-                    rows,
-                    contract: Arc::clone(&view.facts.contract),
-                    epoch: view.epoch,
-                    system_identifier: view.system_identifier,
-                    committed: Instant::now(),
-                    committed_at: wall_clock(),
-                })
-            }
+            Outcome::Committed { xid, rows } => self.committed(xid, rows),
             Outcome::Deferred { xid, reason } => {
                 let view = self.capture.view();
                 self.capture.counters.deferred(reason.label());
@@ -142,4 +134,43 @@ impl TransactionLog {
             }
         }
     }
+
+    fn committed(&self, xid: Xid, rows: Vec<TransactionRow>) -> Option<Delivery> {
+        let view = self.capture.view();
+        self.capture.counters.captured();
+        let op_id = view.op_id(xid);
+        let rows = rows.into_iter().map(|row| early_row(view.epoch, row));
+        let Ok(rows) = rows.collect() else {
+            tracing::warn!(%op_id, "a captured transaction has no revision");
+            self.capture.mirror.unrepresentable(op_id);
+            return None;
+        };
+        let transaction = MirrorTransaction {
+            early: EarlyTransaction {
+                op_id,
+                epoch: view.epoch,
+                xid,
+                committed_at: wall_clock(),
+                rows,
+            },
+            contract: Arc::clone(&view.facts.contract),
+            committed: Instant::now(),
+        };
+        if self.capture.mirror.mode() == MirrorMode::Sync {
+            return Some(self.capture.mirror.send_awaited(transaction));
+        }
+        self.capture.mirror.send(transaction);
+        None
+    }
+}
+
+fn early_row(epoch: Epoch, row: TransactionRow) -> Result<EarlyRow, RevisionError> {
+    Ok(EarlyRow {
+        key: row.key,
+        rev: Revision::early(epoch, row.lsn)?,
+        write: match row.image {
+            Some(image) => EarlyWrite::Upsert(image),
+            None => EarlyWrite::Delete,
+        },
+    })
 }

@@ -19,6 +19,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 pub(super) struct Breaker {
     load: Arc<Load>,
     reason: Option<DropReason>,
+    /// Why it was opened last, until something has worked again.
+    trouble: Option<DropReason>,
     pause: Duration,
 }
 
@@ -28,27 +30,43 @@ impl Breaker {
         Self {
             load,
             reason: None,
+            trouble: None,
             pause: PAUSE_MIN,
         }
     }
 
-    pub(super) fn open(&mut self, reason: DropReason) {
+    /// Opens it; whether that is news.
+    pub(super) fn open(&mut self, reason: DropReason) -> bool {
         // A target that is back with its gate still shut is a step further: its gate opens soon.
-        if self.reason != Some(reason) {
+        let is_news = self.trouble != Some(reason);
+        if is_news {
             self.pause = PAUSE_MIN;
         }
         self.reason = Some(reason);
+        self.trouble = Some(reason);
         self.load.set_broken(Some(reason));
         metrics::breaker(true);
+        is_news
     }
 
+    /// Lets transactions through, to see whether they are taken.
     pub(super) fn close(&mut self) {
-        if let Some(reason) = self.reason.take() {
-            tracing::info!(reason = reason.label(), "the mirror resumes");
-        }
-        self.pause = PAUSE_MIN;
+        self.reason = None;
         self.load.set_broken(None);
         metrics::breaker(false);
+    }
+
+    /// The target has taken something.
+    pub(super) fn worked(&mut self) {
+        if let Some(reason) = self.trouble.take() {
+            tracing::info!(reason = reason.label(), "the mirror resumes");
+            self.pause = PAUSE_MIN;
+        }
+    }
+
+    /// Whether nothing has worked since it was opened last.
+    pub(super) const fn is_retrying(&self) -> bool {
+        self.trouble.is_some()
     }
 
     pub(super) const fn reason(&self) -> Option<DropReason> {
@@ -61,11 +79,6 @@ impl Breaker {
         self.pause = (pause * 2).min(PAUSE_MAX);
         pause.mul_f64(rand::random_range(0.5..1.0))
     }
-
-    /// A transaction of this size has left the queue.
-    pub(super) fn took(&self, size: usize) {
-        self.load.took(size);
-    }
 }
 
 #[cfg(test)]
@@ -73,16 +86,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_to_a_limit_until_it_closes() {
+    fn pauses_grow_to_a_limit_until_something_works() {
         let mut breaker = Breaker::new(Arc::default());
-        breaker.open(DropReason::TargetDown);
-        let pauses: Vec<Duration> = (0..8).map(|_| breaker.pause()).collect();
+        assert!(breaker.open(DropReason::TargetExhausted));
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            pauses.push(breaker.pause());
+            // It is tried, and nothing comes of it.
+            breaker.close();
+            assert_eq!(breaker.reason(), None);
+            assert!(!breaker.open(DropReason::TargetExhausted));
+        }
         assert!(pauses[0] <= PAUSE_MIN && pauses[7] >= PAUSE_MAX / 2);
         assert!(pauses.iter().all(|pause| *pause <= PAUSE_MAX));
-        breaker.open(DropReason::GateShut);
+        assert!(breaker.open(DropReason::GateShut));
         assert!(breaker.pause() <= PAUSE_MIN);
         breaker.close();
-        assert_eq!(breaker.reason(), None);
+        breaker.worked();
+        assert!(!breaker.is_retrying());
         assert!(breaker.pause() <= PAUSE_MIN);
     }
 }

@@ -33,12 +33,6 @@ impl Counters {
         metrics::transaction_captured();
     }
 
-    /// A captured statement has been run.
-    #[expect(clippy::unused_self, reason = "counted beside the others")]
-    pub(crate) fn captured_statement(&self) {
-        metrics::statement_captured();
-    }
-
     /// A transaction was left to the stream.
     pub(crate) fn deferred(&self, reason: &'static str) {
         count(&mut self.deferred.lock(), reason);
@@ -51,11 +45,14 @@ impl Counters {
         metrics::transaction_failed(reason);
     }
 
-    /// The target has committed a transaction, this long after the client's acknowledgement.
-    pub(crate) fn accepted(&self, staleness: Duration, now: Instant) {
-        self.accepted.fetch_add(1, Ordering::Relaxed);
-        self.staleness.lock().record(staleness, now);
-        metrics::transaction_accepted(staleness);
+    /// The target has committed transactions, so long after their clients' acknowledgements.
+    pub(crate) fn accepted(&self, staleness: impl Iterator<Item = Duration>, now: Instant) {
+        let mut distribution = self.staleness.lock();
+        for staleness in staleness {
+            self.accepted.fetch_add(1, Ordering::Relaxed);
+            distribution.record(staleness, now);
+            metrics::transaction_accepted(staleness);
+        }
     }
 
     pub(crate) fn queued(&self, transactions: usize) {

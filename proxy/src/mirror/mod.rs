@@ -7,50 +7,37 @@
 
 mod breaker;
 mod counters;
+mod ledger;
 mod queue;
 mod records;
 mod refusals;
+mod serving;
+mod session;
+mod settle;
+mod shunned;
 mod staleness;
-mod worker;
+mod supervise;
+mod thread;
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
+use apply::EarlyTransaction;
 use protocol::contract::Contract;
-use protocol::decide::transaction::TransactionRow;
-use protocol::op_id::OpId;
-use protocol::revision::Epoch;
-use protocol::xid::Xid;
 use tokio::time::Instant;
 
 pub use counters::Counters;
 pub use queue::MirrorHandle;
-pub use worker::{MirrorConfig, start};
+pub use thread::{MirrorConfig, start};
 
 /// One committed source transaction.
 #[derive(Debug)]
 pub struct MirrorTransaction {
-    /// The source's transaction.
-    pub xid: Xid,
-    /// The last version of each key.
-    pub rows: Vec<TransactionRow>,
+    /// What goes to the target.
+    pub early: EarlyTransaction,
     /// What the keys' tables refer to.
     pub contract: Arc<Contract>,
-    /// The source's generation.
-    pub epoch: Epoch,
-    /// The source's cluster.
-    pub system_identifier: u64,
     /// When the source's acknowledgement reached the proxy.
     pub committed: Instant,
-    /// The same for people.
-    pub committed_at: SystemTime,
-}
-
-impl MirrorTransaction {
-    /// The idempotency key.
-    pub fn op_id(&self) -> OpId {
-        OpId::of(self.system_identifier, self.epoch, self.xid)
-    }
 }
 
 /// What became of a transaction that a client waits for.
@@ -81,6 +68,14 @@ pub enum DropReason {
     UniqueViolation,
     /// The log, or another writer, holds the row.
     LockTimeout,
+    /// Any other constraint, which the source does not have.
+    ConstraintViolation,
+    /// A table is not what the contract says, or may not be written to.
+    TargetSchema,
+    /// The target has no room, on disk or in memory.
+    TargetExhausted,
+    /// The target takes no writes.
+    TargetReadOnly,
     /// Any other error of the target.
     TargetError,
     /// The rows cannot be expressed: a revision out of range.
@@ -90,6 +85,25 @@ pub enum DropReason {
 }
 
 impl DropReason {
+    /// Each of them.
+    pub const ALL: [Self; 15] = [
+        Self::QueueFull,
+        Self::TargetDown,
+        Self::ConnectionLost,
+        Self::GateShut,
+        Self::Floor,
+        Self::Newer,
+        Self::UniqueViolation,
+        Self::LockTimeout,
+        Self::ConstraintViolation,
+        Self::TargetSchema,
+        Self::TargetExhausted,
+        Self::TargetReadOnly,
+        Self::TargetError,
+        Self::Unrepresentable,
+        Self::Shutdown,
+    ];
+
     /// The stable name.
     pub const fn label(self) -> &'static str {
         match self {
@@ -101,6 +115,10 @@ impl DropReason {
             Self::Newer => "newer",
             Self::UniqueViolation => "unique_violation",
             Self::LockTimeout => "lock_timeout",
+            Self::ConstraintViolation => "constraint_violation",
+            Self::TargetSchema => "target_schema",
+            Self::TargetExhausted => "target_exhausted",
+            Self::TargetReadOnly => "target_read_only",
             Self::TargetError => "target_error",
             Self::Unrepresentable => "unrepresentable",
             Self::Shutdown => "shutdown",

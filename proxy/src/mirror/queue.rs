@@ -5,9 +5,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
+use apply::EarlyTransaction;
 use protocol::op_id::OpId;
-use protocol::row::Image;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{Counters, Delivered, DropReason, MirrorTransaction};
 use crate::config::MirrorMode;
@@ -19,9 +20,6 @@ pub(super) const BYTES_MAX: usize = 64 << 20;
 /// Op records of deferred and dropped transactions that may wait for the next batch.
 const NOTES_MAX: usize = 8192;
 
-const TARGET_DOWN: u8 = 1;
-const GATE_SHUT: u8 = 2;
-
 /// Where committed transactions go; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct MirrorHandle {
@@ -30,6 +28,18 @@ pub struct MirrorHandle {
     transactions: mpsc::Sender<Envelope>,
     notes: Notes,
     load: Arc<Load>,
+    hurry: Hurry,
+}
+
+/// Wakes the mirror while it gathers: a client waits for its transaction.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Hurry(Arc<Notify>);
+
+impl Hurry {
+    /// Waits for a client that waits. Cancel-safe.
+    pub(super) async fn called(&self) {
+        self.0.notified().await;
+    }
 }
 
 /// Where op records of transactions that are not accepted go.
@@ -54,7 +64,7 @@ impl Notes {
 #[derive(Debug, Default)]
 pub(super) struct Load {
     bytes: AtomicUsize,
-    /// 0 while the mirror tries; else why it does not.
+    /// 0 while the mirror tries; else why it does not: a place in [`DropReason::ALL`], from 1.
     broken: AtomicU8,
 }
 
@@ -65,20 +75,14 @@ impl Load {
 
     /// Why there is no use in trying, or nothing while there is.
     pub(super) fn set_broken(&self, reason: Option<DropReason>) {
-        let broken = match reason {
-            None => 0,
-            Some(DropReason::GateShut) => GATE_SHUT,
-            Some(_) => TARGET_DOWN,
-        };
-        self.broken.store(broken, Ordering::Relaxed);
+        let place = reason.and_then(|reason| DropReason::ALL.iter().position(|it| *it == reason));
+        let broken = place.and_then(|place| u8::try_from(place + 1).ok());
+        self.broken.store(broken.unwrap_or(0), Ordering::Relaxed);
     }
 
     fn broken(&self) -> Option<DropReason> {
-        match self.broken.load(Ordering::Relaxed) {
-            0 => None,
-            GATE_SHUT => Some(DropReason::GateShut),
-            _ => Some(DropReason::TargetDown),
-        }
+        let place = usize::from(self.broken.load(Ordering::Relaxed)).checked_sub(1)?;
+        DropReason::ALL.get(place).copied()
     }
 }
 
@@ -119,11 +123,18 @@ pub(super) enum NoteOutcome {
 /// The mirror thread's end.
 #[derive(Debug)]
 pub(super) struct QueueEnd {
-    pub(super) transactions: mpsc::Receiver<Envelope>,
+    pub(super) work: Work,
     pub(super) notes: mpsc::Receiver<OpNote>,
     /// For what the target refuses.
     pub(super) refusals: Notes,
+}
+
+/// What is to be sent.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) transactions: mpsc::Receiver<Envelope>,
     pub(super) load: Arc<Load>,
+    pub(super) hurry: Hurry,
 }
 
 /// Both ends of a new queue.
@@ -132,11 +143,15 @@ pub(super) fn queue(mode: MirrorMode, counters: Arc<Counters>) -> (MirrorHandle,
     let (notes, notes_end) = mpsc::channel(NOTES_MAX);
     let notes = Notes(notes);
     let load = Arc::new(Load::default());
+    let hurry = Hurry::default();
     let end = QueueEnd {
-        transactions: transactions_end,
+        work: Work {
+            transactions: transactions_end,
+            load: Arc::clone(&load),
+            hurry: hurry.clone(),
+        },
         notes: notes_end,
         refusals: notes.clone(),
-        load: Arc::clone(&load),
     };
     let handle = MirrorHandle {
         mode,
@@ -144,6 +159,7 @@ pub(super) fn queue(mode: MirrorMode, counters: Arc<Counters>) -> (MirrorHandle,
         transactions,
         notes,
         load,
+        hurry,
     };
     (handle, end)
 }
@@ -159,47 +175,61 @@ impl MirrorHandle {
         self.mode
     }
 
-    /// Puts a committed transaction in the queue, or drops it with a reason. With `--mirror sync`
-    /// the client waits for what is returned.
-    pub fn send(&self, transaction: MirrorTransaction) -> Option<oneshot::Receiver<Delivered>> {
-        match self.mode {
-            MirrorMode::Off | MirrorMode::Dry => None,
-            MirrorMode::Async => {
-                self.enqueue(transaction, None);
-                None
-            }
-            MirrorMode::Sync => {
-                let (waiting, delivered) = oneshot::channel();
-                self.enqueue(transaction, Some(waiting));
-                Some(delivered)
+    /// Puts a committed transaction in the queue, or drops it with a reason.
+    pub fn send(&self, transaction: MirrorTransaction) {
+        self.enqueue(transaction, None);
+    }
+
+    /// The same for a client that waits for what is returned.
+    pub fn send_awaited(&self, transaction: MirrorTransaction) -> oneshot::Receiver<Delivered> {
+        let (waiting, delivered) = oneshot::channel();
+        self.enqueue(transaction, Some(waiting));
+        self.hurry.0.notify_one();
+        delivered
+    }
+
+    fn enqueue(&self, transaction: MirrorTransaction, waiting: Option<oneshot::Sender<Delivered>>) {
+        if matches!(self.mode, MirrorMode::Off | MirrorMode::Dry) {
+            return;
+        }
+        let envelope = Envelope {
+            size: size_of(&transaction.early),
+            transaction,
+            waiting,
+        };
+        let refused = match self.load.broken() {
+            Some(reason) => Some((envelope, reason)),
+            None => self.put(envelope).map(|it| (it, DropReason::QueueFull)),
+        };
+        if let Some((envelope, reason)) = refused {
+            self.counters.failed(reason.label());
+            let op_id = envelope.transaction.early.op_id;
+            self.notes.note(op_id, NoteOutcome::Dropped, reason.label());
+            envelope.tell(Delivered::Failed(reason));
+        }
+    }
+
+    /// Gives back what there is no room for.
+    fn put(&self, envelope: Envelope) -> Option<Envelope> {
+        let size = envelope.size;
+        if self.load.bytes.load(Ordering::Relaxed).saturating_add(size) > BYTES_MAX {
+            return Some(envelope);
+        }
+        self.load.bytes.fetch_add(size, Ordering::Relaxed);
+        match self.transactions.try_send(envelope) {
+            Ok(()) => None,
+            Err(TrySendError::Full(envelope) | TrySendError::Closed(envelope)) => {
+                self.load.took(size);
+                Some(envelope)
             }
         }
     }
 
-    fn enqueue(&self, transaction: MirrorTransaction, waiting: Option<oneshot::Sender<Delivered>>) {
-        let op_id = transaction.op_id();
-        let size = size_of(&transaction);
-        let envelope = Envelope {
-            transaction,
-            size,
-            waiting,
-        };
-        let reason = if let Some(reason) = self.load.broken() {
-            Some(reason)
-        } else if self.load.bytes.load(Ordering::Relaxed).saturating_add(size) > BYTES_MAX {
-            Some(DropReason::QueueFull)
-        } else {
-            self.load.bytes.fetch_add(size, Ordering::Relaxed);
-            let full = self.transactions.try_send(envelope).is_err();
-            if full {
-                self.load.took(size);
-            }
-            full.then_some(DropReason::QueueFull)
-        };
-        if let Some(reason) = reason {
-            self.counters.failed(reason.label());
-            self.notes.note(op_id, NoteOutcome::Dropped, reason.label());
-        }
+    /// A captured transaction that cannot be expressed.
+    pub(crate) fn unrepresentable(&self, op_id: OpId) {
+        let reason = DropReason::Unrepresentable.label();
+        self.counters.failed(reason);
+        self.notes.note(op_id, NoteOutcome::Dropped, reason);
     }
 
     /// The stream will bring this transaction, on purpose.
@@ -210,9 +240,10 @@ impl MirrorHandle {
     }
 }
 
+/// What a row costs besides its values.
+const ROW_OVERHEAD: usize = 256;
+
 /// What a transaction costs to hold.
-fn size_of(transaction: &MirrorTransaction) -> usize {
-    let rows = transaction.rows.iter();
-    rows.map(|row| row.image.as_ref().map_or(0, Image::size) + row.key.bytes().len() + 256)
-        .sum()
+fn size_of(transaction: &EarlyTransaction) -> usize {
+    transaction.size() + transaction.rows.len() * ROW_OVERHEAD
 }

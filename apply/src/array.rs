@@ -3,17 +3,19 @@
 use bytes::{BufMut, BytesMut};
 
 /// The OIDs of the element types used.
-pub(super) mod element {
-    pub(in crate::logged) const BOOL: u32 = 16;
-    pub(in crate::logged) const BYTEA: u32 = 17;
-    pub(in crate::logged) const INT8: u32 = 20;
-    pub(in crate::logged) const TEXT: u32 = 25;
-    pub(in crate::logged) const UUID: u32 = 2950;
+pub(crate) mod element {
+    pub(crate) const BOOL: u32 = 16;
+    pub(crate) const BYTEA: u32 = 17;
+    pub(crate) const INT8: u32 = 20;
+    pub(crate) const INT4: u32 = 23;
+    pub(crate) const TEXT: u32 = 25;
+    pub(crate) const TIMESTAMPTZ: u32 = 1184;
+    pub(crate) const UUID: u32 = 2950;
 }
 
 /// An array under construction.
 #[derive(Debug)]
-pub(super) struct Array {
+pub(crate) struct Array {
     bytes: BytesMut,
     count: i32,
     has_null: bool,
@@ -24,7 +26,7 @@ const FLAG_AT: usize = 4;
 const LENGTH_AT: usize = 12;
 
 impl Array {
-    pub(super) fn of(element_oid: u32) -> Self {
+    pub(crate) fn of(element_oid: u32) -> Self {
         let mut bytes = BytesMut::with_capacity(256);
         bytes.put_i32(1);
         bytes.put_i32(0);
@@ -38,14 +40,14 @@ impl Array {
         }
     }
 
-    pub(super) fn push(&mut self, value: &[u8]) {
+    pub(crate) fn push(&mut self, value: &[u8]) {
         self.count += 1;
         self.bytes
             .put_i32(i32::try_from(value.len()).unwrap_or(i32::MAX));
         self.bytes.put_slice(value);
     }
 
-    pub(super) fn push_option(&mut self, value: Option<&[u8]>) {
+    pub(crate) fn push_option(&mut self, value: Option<&[u8]>) {
         if let Some(value) = value {
             self.push(value);
         } else {
@@ -55,7 +57,7 @@ impl Array {
         }
     }
 
-    pub(super) fn finish(mut self) -> BytesMut {
+    pub(crate) fn finish(mut self) -> BytesMut {
         let mut put = |at: usize, value: i32| {
             if let Some(place) = self.bytes.get_mut(at..at + 4) {
                 place.copy_from_slice(&value.to_be_bytes());
