@@ -9,6 +9,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use protocol::wire::backend::Severity;
 use protocol::wire::error_response;
+use protocol::wire::startup::Startup;
 use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -17,14 +18,15 @@ use tokio_util::sync::CancellationToken;
 use crate::cancel;
 use crate::capture::Capture;
 use crate::client_stream::ClientStream;
+use crate::clock::wall_clock;
 use crate::config::Config;
 use crate::listener::{Accepted, Admission};
 use crate::metrics;
+use crate::registry::{Captured, Identity, Registry};
 use crate::session::{Session, SessionError};
-use crate::settings::{LiveSettings, Settings};
-use crate::shutdown::Drain;
-use crate::source::{self, SourceStream};
-use crate::startup::{self, Opening, OpeningError, Wanted};
+use crate::settings::LiveSettings;
+use crate::source;
+use crate::startup::{self, OpeningError, Wanted};
 
 /// What the connections of one worker share.
 #[derive(Debug)]
@@ -33,7 +35,7 @@ pub(crate) struct Surroundings {
     pub(crate) settings: LiveSettings,
     /// Nothing if no writes are captured.
     pub(crate) capture: Option<Rc<Capture>>,
-    pub(crate) drain: Rc<Drain>,
+    pub(crate) registry: Rc<Registry>,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -64,7 +66,7 @@ pub(crate) async fn serve(surroundings: Rc<Surroundings>, accepted: Accepted) {
         admission,
     } = accepted;
     let connected = metrics::client_connected();
-    let served = Box::pin(serve_socket(&surroundings, socket, &admission)).await;
+    let served = Box::pin(serve_socket(&surroundings, (socket, peer), &admission)).await;
     if let Err(error) = served {
         report(peer, &error);
     }
@@ -73,7 +75,7 @@ pub(crate) async fn serve(surroundings: Rc<Surroundings>, accepted: Accepted) {
 
 async fn serve_socket(
     surroundings: &Surroundings,
-    socket: std::net::TcpStream,
+    (socket, peer): (std::net::TcpStream, SocketAddr),
     admission: &Admission,
 ) -> Result<(), ConnectionError> {
     let mut client = ClientStream::Tcp(tcp(socket).map_err(ConnectionError::Socket)?);
@@ -97,6 +99,15 @@ async fn serve_socket(
                 say(&mut client, &too_many_clients()).await;
                 return Err(ConnectionError::NoPlace);
             }
+            let member =
+                surroundings
+                    .registry
+                    .enroll(identity(surroundings, &opening.startup, peer));
+            let capture = surroundings
+                .capture
+                .as_ref()
+                .filter(|_| member.is_captured())
+                .cloned();
             let source = match source::connect(dsn).await {
                 Ok(source) => source,
                 Err(error) => {
@@ -104,7 +115,11 @@ async fn serve_socket(
                     return Err(ConnectionError::Source(error));
                 }
             };
-            let session = session(surroundings, &settings, client, (source, opening));
+            let session = Session::new(client, source, opening, member);
+            let session = match capture {
+                Some(capture) => session.captured(capture, settings.sync_timeout),
+                None => session,
+            };
             session.run().await.map_err(ConnectionError::Session)
         }
     }
@@ -117,24 +132,38 @@ fn tcp(socket: std::net::TcpStream) -> io::Result<TcpStream> {
     Ok(client)
 }
 
-fn session(
-    surroundings: &Surroundings,
-    settings: &Settings,
-    client: ClientStream,
-    (source, opening): (SourceStream, Opening),
-) -> Session<ClientStream, SourceStream> {
-    let config = &surroundings.config;
-    let capture = surroundings.capture.as_ref().filter(|_| {
-        let database = opening.startup.database();
-        // Of other versions nothing is known; other databases and replication are passed through.
-        opening.startup.version >> 16 == 3
-            && !opening.startup.is_replication()
-            && database.is_some_and(|name| name == config.source.database().as_bytes())
-    });
-    let session = Session::new(client, source, opening, surroundings.drain.member());
-    match capture {
-        Some(capture) => session.captured(Rc::clone(capture), settings.sync_timeout),
-        None => session,
+/// Whether the session's writes are captured.
+fn captured(surroundings: &Surroundings, startup: &Startup) -> Captured {
+    let mirrored = surroundings.config.source.database();
+    // Of other versions nothing is known; other databases and replication are passed through.
+    if startup.version >> 16 != 3 {
+        Captured::Version
+    } else if startup.is_replication() {
+        Captured::Replication
+    } else if startup
+        .database()
+        .is_none_or(|it| it != mirrored.as_bytes())
+    {
+        Captured::OtherDatabase
+    } else if surroundings.capture.is_none() {
+        Captured::Off
+    } else {
+        Captured::Yes
+    }
+}
+
+fn identity(surroundings: &Surroundings, startup: &Startup, peer: SocketAddr) -> Identity {
+    let text = |value: Option<&Bytes>| {
+        value.map_or_else(String::new, |it| String::from_utf8_lossy(it).into_owned())
+    };
+    Identity {
+        user: text(startup.param("user")),
+        database: text(startup.database()),
+        application_name: text(startup.param("application_name")),
+        peer: Some(peer),
+        tls: None,
+        connected: wall_clock(),
+        captured: captured(surroundings, startup),
     }
 }
 

@@ -16,9 +16,9 @@ mod listener;
 mod metrics;
 pub mod mirror;
 mod mirroring;
+mod registry;
 mod session;
 pub mod settings;
-mod shutdown;
 mod source;
 mod startup;
 mod worker;
@@ -34,6 +34,7 @@ use tokio_util::task::TaskTracker;
 
 use listener::Acceptor;
 use mirroring::{CaptureSource, Mirroring};
+use registry::{Attendant, Numbers};
 use settings::LiveSettings;
 use worker::Worker;
 
@@ -48,13 +49,16 @@ pub async fn run(
     let listeners = listener::bind(&config.listen)?;
     let mirroring = Mirroring::start(&config)?;
     let capture = mirroring.as_ref().map(Mirroring::source);
+    let (_asking, attendants) = registry::attendants(config.workers.get());
+    let numbers = Numbers::default();
     let starting = Starting {
         config: &config,
         settings: &settings,
         capture: capture.as_ref(),
         shutdown: &shutdown,
+        numbers: &numbers,
     };
-    let workers = starting.workers()?;
+    let workers = starting.workers(attendants)?;
     let clients = workers.iter().map(|worker| worker.clients.clone());
     let acceptor = Acceptor::new(clients.collect(), settings);
     if let Some(mirroring) = &mirroring {
@@ -93,13 +97,16 @@ struct Starting<'a> {
     settings: &'a LiveSettings,
     capture: Option<&'a CaptureSource>,
     shutdown: &'a CancellationToken,
+    numbers: &'a Numbers,
 }
 
 impl Starting<'_> {
-    fn workers(self) -> Result<Vec<Worker>, ProxyError> {
-        let numbers = 0..self.config.workers.get();
-        let workers: Result<Vec<_>, _> =
-            numbers.map(|number| Worker::start(number, self)).collect();
+    /// A worker for each attendant.
+    fn workers(self, attendants: Vec<Attendant>) -> Result<Vec<Worker>, ProxyError> {
+        let attendants = attendants.into_iter().enumerate();
+        let workers: Result<Vec<_>, _> = attendants
+            .map(|(number, attendant)| Worker::start(number, self, attendant))
+            .collect();
         if workers.is_err() {
             self.shutdown.cancel();
         }

@@ -19,8 +19,8 @@ use crate::error::ProxyError;
 use crate::listener::Accepted;
 use crate::metrics;
 use crate::mirroring::CaptureSource;
+use crate::registry::{Attendant, Numbers, Phase, Registry};
 use crate::settings::LiveSettings;
-use crate::shutdown::{Drain, Phase};
 
 /// Connections that may wait for their worker: they are taken as fast as it comes around.
 const ACCEPTED_MAX: usize = 64;
@@ -38,13 +38,19 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// Starts the thread with this number.
-    pub(crate) fn start(number: usize, starting: Starting<'_>) -> Result<Self, ProxyError> {
+    pub(crate) fn start(
+        number: usize,
+        starting: Starting<'_>,
+        attendant: Attendant,
+    ) -> Result<Self, ProxyError> {
         let (clients, accepted) = mpsc::channel(ACCEPTED_MAX);
         let shared = Shared {
             config: starting.config.clone(),
             settings: starting.settings.clone(),
             capture: starting.capture.cloned(),
             shutdown: starting.shutdown.clone(),
+            numbers: starting.numbers.clone(),
+            attendant,
         };
         let thread = std::thread::Builder::new()
             .name(format!("segue-proxy-{number}"))
@@ -76,6 +82,8 @@ struct Shared {
     settings: LiveSettings,
     capture: Option<CaptureSource>,
     shutdown: CancellationToken,
+    numbers: Numbers,
+    attendant: Attendant,
 }
 
 /// Serves clients until the proxy goes down, then lets them end.
@@ -85,12 +93,19 @@ async fn serve(shared: Shared, mut accepted: mpsc::Receiver<Accepted>) {
         settings,
         capture,
         shutdown,
+        numbers,
+        attendant,
     } = shared;
+    let registry = Registry::new(numbers);
+    // Ends with the runtime: until the last session has, there is something to ask.
+    drop(tokio::task::spawn_local(
+        attendant.attend(Rc::clone(&registry)),
+    ));
     let surroundings = Rc::new(Surroundings {
         config,
         settings: settings.clone(),
         capture: capture.map(|source| Rc::new(source.capture())),
-        drain: Drain::new(),
+        registry,
         shutdown: shutdown.clone(),
     });
     let connections = TaskTracker::new();
@@ -111,7 +126,7 @@ async fn serve(shared: Shared, mut accepted: mpsc::Receiver<Accepted>) {
         });
     }
     connections.close();
-    surroundings.drain.enter(Phase::Draining);
+    surroundings.registry.enter(Phase::Draining);
     let drain_timeout = settings.current().drain_timeout;
     let drained = tokio::time::timeout(drain_timeout, connections.wait()).await;
     if drained.is_err() {
@@ -119,7 +134,7 @@ async fn serve(shared: Shared, mut accepted: mpsc::Receiver<Accepted>) {
             count = connections.len(),
             "ending sessions in a transaction"
         );
-        surroundings.drain.enter(Phase::Ending);
+        surroundings.registry.enter(Phase::Ending);
         // Whoever has not taken its last words by now is closed with the runtime.
         drop(tokio::time::timeout(END_TIMEOUT, connections.wait()).await);
     }

@@ -46,7 +46,7 @@ impl<C, S> Session<C, S> {
     )]
     fn needs_whole(&self, tag: Tag) -> bool {
         match tag {
-            Tag::ReadyForQuery | Tag::ErrorResponse => true,
+            Tag::ReadyForQuery | Tag::ErrorResponse | Tag::BackendKeyData => true,
             Tag::CommandComplete | Tag::ParameterStatus => self.capturing.is_some(),
             _ => self.queue.rewrites(),
         }
@@ -88,9 +88,18 @@ impl<C, S> Session<C, S> {
         }
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "all others say nothing of the session itself"
+    )]
     /// Tells the session what the frame means, and lets the frame go as the queue said.
     fn follow(&mut self, tag: Tag, header: Header, reply: Reply<Note>) {
         let Reply { action, event } = reply;
+        match tag {
+            Tag::ReadyForQuery if matches!(event, Event::Ready) => self.saw_ready(),
+            Tag::BackendKeyData | Tag::ParameterStatus => self.saw_fact(tag, header),
+            _ => (),
+        }
         if matches!(event, Event::Fatal) {
             self.source_state = Peer::Leaving;
         }

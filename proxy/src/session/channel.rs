@@ -53,6 +53,8 @@ pub(super) struct Channel {
     busy: bool,
     /// Something was written and not flushed.
     unflushed: bool,
+    received: u64,
+    sent: u64,
 }
 
 impl Channel {
@@ -67,6 +69,16 @@ impl Channel {
     /// How many bytes wait to be written.
     pub(super) fn pending(&self) -> usize {
         self.rewritten.len() + self.approved
+    }
+
+    /// How many bytes have been read.
+    pub(super) const fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// How many bytes have been written.
+    pub(super) const fn sent(&self) -> u64 {
+        self.sent
     }
 
     /// Whether a frame has been forwarded in part, so that nothing can be said in between.
@@ -153,6 +165,7 @@ impl Channel {
         let before = self.buffer.capacity() - self.buffer.len();
         let count = ready!(pin!(from.read_buf(&mut self.buffer)).poll(context))?;
         self.busy = count == before;
+        self.received += count as u64;
         self.pass();
         Poll::Ready(Ok(if count == 0 { Moved::End } else { Moved::Some }))
     }
@@ -195,6 +208,7 @@ impl Channel {
     }
 
     fn written(&mut self, count: usize) {
+        self.sent += count as u64;
         let first = count.min(self.rewritten.len());
         self.rewritten.advance(first);
         let second = (count - first).min(self.approved);

@@ -18,6 +18,9 @@ impl<C, S> Session<C, S> {
                 break;
             };
             let tag = Tag::from_byte(header.tag);
+            if !self.may_take(tag) {
+                break;
+            }
             let step = match &mut self.capturing {
                 Some(capturing) if capturing.is_asking() => Step::Incomplete,
                 Some(capturing) => {

@@ -14,6 +14,7 @@ mod held;
 mod relay;
 #[cfg(test)]
 mod tests;
+mod watched;
 
 use std::io;
 use std::rc::Rc;
@@ -24,11 +25,12 @@ use protocol::wire::backend::TransactionStatus;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::capture::Capture;
-use crate::shutdown::Member;
+use crate::registry::Member;
 use crate::startup::Opening;
 use capturing::{Capturing, Note};
 use channel::Channel;
 use held::Held;
+use watched::Watched;
 
 pub(crate) use error::SessionError;
 
@@ -93,6 +95,7 @@ pub(crate) struct Session<C, S> {
     /// How long it may wait.
     sync_timeout: Duration,
     member: Member,
+    watched: Watched,
 }
 
 impl<C, S> Session<C, S>
@@ -122,6 +125,7 @@ where
             held: None,
             sync_timeout: Duration::ZERO,
             member,
+            watched: Watched::default(),
         }
     }
 
@@ -138,15 +142,5 @@ where
         let ended = std::future::poll_fn(|context| self.poll(context)).await;
         self.say_goodbye(&ended).await;
         ended.map(drop)
-    }
-
-    /// Whether nothing of the client's is under way: not a request, not a transaction.
-    fn is_between_transactions(&self) -> bool {
-        self.status == TransactionStatus::Idle
-            && (self.queue.is_idle() || self.pairing == Pairing::Lost)
-            && self.from_client.is_decided()
-            && !self.from_client.is_within_frame()
-            && self.from_source.is_decided()
-            && !self.from_source.is_within_frame()
     }
 }

@@ -11,7 +11,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::channel::Moved;
 use super::{Peer, REQUESTS_MAX, Session, SessionError};
-use crate::shutdown::Phase;
 
 /// How a session ended, if nothing went wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,8 +41,14 @@ where
         loop {
             match self.turn(context)? {
                 Turn::Moved => (),
-                Turn::Waiting => return Poll::Pending,
-                Turn::Ended(end) => return Poll::Ready(Ok(end)),
+                Turn::Waiting => {
+                    self.publish();
+                    return Poll::Pending;
+                }
+                Turn::Ended(end) => {
+                    self.publish();
+                    return Poll::Ready(Ok(end));
+                }
             }
         }
     }
@@ -77,17 +82,13 @@ where
         })
     }
 
-    fn is_asked_to_end(&mut self, context: &Context<'_>) -> bool {
-        match self.member.phase(context.waker()) {
-            Phase::Running => false,
-            Phase::Draining => self.is_between_transactions(),
-            Phase::Ending => true,
-        }
-    }
-
     fn read_client(&mut self, context: &mut Context<'_>) -> Result<Option<Moved>, SessionError> {
         let is_asking = self.capturing.as_ref().is_some_and(|it| it.is_asking());
-        if self.client_state == Peer::Gone || self.queue.len() >= REQUESTS_MAX || is_asking {
+        if self.client_state == Peer::Gone
+            || self.queue.len() >= REQUESTS_MAX
+            || is_asking
+            || !self.may_read()
+        {
             return Ok(None);
         }
         let read = self.from_client.poll_read(&mut self.client, context);

@@ -200,6 +200,17 @@ impl<N: Note> ReplyQueue<N> {
                 .all(|entry| entry.request == Request::CopyEnd)
     }
 
+    /// Whether something was sent that will be answered up to a ReadyForQuery without another word
+    /// of the client's, as far as is known: it may turn out to be a COPY, which then is not.
+    pub fn is_complete(&self) -> bool {
+        let last = self.entries.back().map(|entry| entry.request);
+        let ends = matches!(
+            last,
+            Some(Request::Query | Request::FunctionCall | Request::Sync | Request::Startup)
+        );
+        ends && self.copy.is_closed()
+    }
+
     /// Whether the server will skip what is sent now, unless it is a Sync.
     pub fn is_skipping(&self) -> bool {
         self.skipping

@@ -1,6 +1,7 @@
 //! Sessions between scripted peers.
 
 mod captured;
+mod paused;
 mod relayed;
 
 use std::collections::HashMap;
@@ -20,7 +21,7 @@ use crate::capture::Capture;
 use crate::catalog::CatalogHandle;
 use crate::config::MirrorMode;
 use crate::mirror::{self, MirrorConfig};
-use crate::shutdown::Drain;
+use crate::registry::{Identity, Numbers, Registry};
 use crate::startup::{self, Wanted};
 
 const STARTUP: &[u8] = b"\0\0\0\x11\0\x03\0\0user\0me\0\0";
@@ -35,7 +36,7 @@ const PIPE_SIZE: usize = 16;
 struct Peers {
     client: DuplexStream,
     source: DuplexStream,
-    drain: Rc<Drain>,
+    registry: Rc<Registry>,
     session: JoinHandle<Result<(), SessionError>>,
 }
 
@@ -61,8 +62,9 @@ impl Peers {
         };
         let (opening, said) = tokio::join!(opening, client.write_all(STARTUP));
         said.unwrap();
-        let drain = Drain::new();
-        let session = Session::new(near_client, near_source, opening, drain.member());
+        let registry = Registry::new(Numbers::default());
+        let member = registry.enroll(Identity::unknown());
+        let session = Session::new(near_client, near_source, opening, member);
         let session = match capture {
             Some(capture) => session.captured(capture, Duration::ZERO),
             None => session,
@@ -70,7 +72,7 @@ impl Peers {
         let mut peers = Self {
             client,
             source,
-            drain,
+            registry,
             session: tokio::task::spawn_local(session.run()),
         };
         peers.source_reads(STARTUP).await;

@@ -1,7 +1,7 @@
 //! Sessions that are only relayed.
 
 use super::*;
-use crate::shutdown::Phase;
+use crate::registry::Phase;
 
 #[test]
 fn bytes_pass_in_both_directions_as_they_came() {
@@ -125,7 +125,7 @@ fn a_source_that_says_why_it_leaves_is_not_corrected() {
 fn an_idle_session_is_ended_politely() {
     on_a_worker(async {
         let mut peers = Peers::relayed().await;
-        peers.drain.enter(Phase::Draining);
+        peers.registry.enter(Phase::Draining);
         let (mut to_client, mut to_source) = (Vec::new(), Vec::new());
         let (client, source) = tokio::join!(
             peers.client.read_to_end(&mut to_client),
@@ -148,7 +148,7 @@ fn a_session_in_a_transaction_goes_on_until_its_end() {
         peers
             .answer(READY_IN_TRANSACTION, READY_IN_TRANSACTION)
             .await;
-        peers.drain.enter(Phase::Draining);
+        peers.registry.enter(Phase::Draining);
         let query = frame(b'Q', b"commit\0");
         peers.ask(&query, &query).await;
         peers.answer(READY, READY).await;

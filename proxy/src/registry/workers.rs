@@ -1,0 +1,111 @@
+//! All workers' registries, as any thread sees them: by message.
+//!
+//! A worker that does not answer has ended, and its sessions with it. Does not decide anything.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::attendant::Question;
+use super::{ClientRow, Totals};
+
+/// Whether sessions are kept from beginning anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pause {
+    /// They are not.
+    Off,
+    /// They are, and some have not come to rest.
+    Begun,
+    /// They are, and all rest.
+    Complete,
+}
+
+/// All workers, to ask.
+#[derive(Debug, Clone)]
+pub(crate) struct Workers {
+    questions: Arc<[mpsc::Sender<Question>]>,
+    pause: watch::Sender<Pause>,
+}
+
+impl Workers {
+    pub(super) fn new(questions: Vec<mpsc::Sender<Question>>) -> Self {
+        Self {
+            questions: questions.into(),
+            pause: watch::Sender::new(Pause::Off),
+        }
+    }
+
+    /// What every client is doing, in the order in which they came.
+    pub(crate) async fn clients(&self) -> Vec<ClientRow> {
+        let mut rows = self.ask_all(Question::Clients).await.concat();
+        rows.sort_by_key(|row| row.number);
+        rows
+    }
+
+    /// What has been moved since the start.
+    pub(crate) async fn totals(&self) -> Totals {
+        let mut all = Totals::default();
+        for totals in self.ask_all(Question::Totals).await {
+            all += totals;
+        }
+        all
+    }
+
+    /// Ends one client's session; false if there is none with this number.
+    pub(crate) async fn end(&self, number: u64) -> bool {
+        let found = self.ask_all(|answer| Question::End(number, answer)).await;
+        found.contains(&true)
+    }
+
+    /// Keeps sessions from beginning anything, and returns once all rest between transactions. If
+    /// some still do not after `timeout`, all go on, and the error says so.
+    pub(crate) async fn pause(&self, timeout: Duration) -> Result<(), NotAtRest> {
+        self.pause.send_replace(Pause::Begun);
+        let rested = self.ask_all(Question::Pause);
+        let in_time = tokio::time::timeout(timeout, rested).await;
+        if in_time.is_err() {
+            let clients = self.clients().await;
+            self.resume().await;
+            return Err(NotAtRest { clients });
+        }
+        self.pause.send_replace(Pause::Complete);
+        Ok(())
+    }
+
+    /// Lets sessions go on; false if they were.
+    pub(crate) async fn resume(&self) -> bool {
+        let was_paused = self.pause.send_replace(Pause::Off) != Pause::Off;
+        self.ask_all(Question::Resume).await;
+        was_paused
+    }
+
+    /// Whether sessions are kept from beginning anything.
+    pub(crate) fn paused(&self) -> Pause {
+        *self.pause.borrow()
+    }
+
+    /// The answers of all workers that gave one.
+    async fn ask_all<T>(&self, question: impl Fn(oneshot::Sender<T>) -> Question) -> Vec<T> {
+        let mut answers = Vec::with_capacity(self.questions.len());
+        // All are asked before the first answer is awaited.
+        for worker in self.questions.iter() {
+            let (sender, answer) = oneshot::channel();
+            if worker.send(question(sender)).await.is_ok() {
+                answers.push(answer);
+            }
+        }
+        let mut given = Vec::with_capacity(answers.len());
+        for answer in answers {
+            given.extend(answer.await.ok());
+        }
+        given
+    }
+}
+
+/// Sessions did not come to rest in time.
+#[derive(Debug)]
+pub(crate) struct NotAtRest {
+    /// All clients, as they were when the time was over.
+    pub(crate) clients: Vec<ClientRow>,
+}
