@@ -1,7 +1,7 @@
 # Two commands are all: `git clone`, then one of these. Each installs what is missing (Debian) first.
 CARGO ?= cargo
 
-.PHONY: help demo test lint bench chaos setup
+.PHONY: help demo test lint bench chaos regress isolation setup
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -27,6 +27,14 @@ bench: ## Direct, pgbouncer and Segue, side by side (about 15 minutes)
 chaos: setup ## kill -9 of everything under load, then the reckoning (SECONDS=.. SEED=..)
 	$(CARGO) build --quiet --package segue --package harness --bin segue --bin chaos
 	@$(CARGO) run --quiet --package harness --bin chaos -- "$(SECONDS)" "$(SEED)"
+
+regress: setup ## PostgreSQL's own regression suite, directly and through the proxy (MIRROR=off|on TESTS=..)
+	$(CARGO) build --quiet --package segue --package harness --bin segue --bin suites
+	@source=$$(tests/suites/prepare.sh) && $(CARGO) run --quiet --package harness --bin suites -- $@ "$(MIRROR)" "$$source" $(TESTS)
+
+isolation: setup ## PostgreSQL's isolation suite, in the same way
+	$(CARGO) build --quiet --package segue --package harness --bin segue --bin suites
+	@source=$$(tests/suites/prepare.sh) && $(CARGO) run --quiet --package harness --bin suites -- $@ "$(MIRROR)" "$$source" $(TESTS)
 
 setup: ## What building and testing needs, installed if missing
 	@tests/setup.sh

@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use control::Dsn;
 
@@ -33,6 +34,9 @@ pub struct Config {
     pub target: Option<Dsn>,
     /// What becomes of captured writes.
     pub mirror: MirrorMode,
+    /// How long a write behind a schema change waits until the proxy has read the catalog again;
+    /// without that it is left to the log. Default 0.
+    pub catalog_wait: Duration,
     /// Threads that serve clients. Default: the cores, at most 4.
     pub workers: NonZeroUsize,
 }
@@ -45,6 +49,7 @@ impl Config {
             source,
             target: None,
             mirror: MirrorMode::Async,
+            catalog_wait: Duration::ZERO,
             workers: default_workers(),
         }
     }

@@ -15,6 +15,8 @@ pub(crate) const CLIENTS_REFUSED: &str = "segue_proxy_refused_clients_total";
 pub(crate) const PANICS: &str = "segue_proxy_panics_total";
 /// Transactions captured whole, committed at the source.
 pub(crate) const CAPTURED: &str = "segue_proxy_captured_transactions_total";
+/// Statements that ran with a hidden column.
+pub(crate) const CAPTURED_STATEMENTS: &str = "segue_proxy_captured_statements_total";
 /// Transactions left to the stream, by reason.
 pub(crate) const DEFERRED: &str = "segue_proxy_deferred_transactions_total";
 /// Captured transactions that the target has committed.
@@ -55,6 +57,10 @@ pub(crate) fn connection_panicked() {
 
 pub(crate) fn transaction_captured() {
     counter!(CAPTURED).increment(1);
+}
+
+pub(crate) fn statement_captured() {
+    counter!(CAPTURED_STATEMENTS).increment(1);
 }
 
 pub(crate) fn transaction_deferred(reason: &'static str) {

@@ -10,8 +10,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::capture::Capture;
-use crate::catalog::{self, CatalogHandle};
-use crate::config::Config;
+use crate::catalog::{self, CatalogHandle, ContractFrom};
+use crate::config::{Config, MirrorMode};
 use crate::error::ProxyError;
 use crate::mirror::{self, MirrorConfig, MirrorHandle};
 
@@ -23,12 +23,13 @@ const PREPARATION_MAX: Duration = Duration::from_secs(3);
 pub(crate) struct CaptureSource {
     catalog: CatalogHandle,
     mirror: MirrorHandle,
+    catalog_wait: Duration,
 }
 
 impl CaptureSource {
     /// The part that stays on its worker's thread.
     pub(crate) fn capture(self) -> Capture {
-        Capture::new(self.catalog, self.mirror)
+        Capture::new(self.catalog, self.mirror).with_catalog_wait(self.catalog_wait)
     }
 }
 
@@ -58,9 +59,18 @@ impl Mirroring {
         };
         let (mirror, mirror_ended) =
             mirror::start(mirror, end.clone()).map_err(ProxyError::Thread)?;
-        let reading = catalog::run(config.source.clone(), catalog.clone(), end.clone());
+        let contract = match config.mirror {
+            MirrorMode::Dry => ContractFrom::SetupOrCatalog,
+            MirrorMode::Off | MirrorMode::Async | MirrorMode::Sync => ContractFrom::Setup,
+        };
+        let source = config.source.clone();
+        let reading = catalog::run(source, contract, catalog.clone(), end.clone());
         Ok(Some(Self {
-            source: CaptureSource { catalog, mirror },
+            source: CaptureSource {
+                catalog,
+                mirror,
+                catalog_wait: config.catalog_wait,
+            },
             reader: tokio::spawn(reading),
             end,
             mirror_ended,

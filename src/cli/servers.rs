@@ -21,12 +21,19 @@ pub(super) struct ProxyFlags {
     /// How long a client waits for the target under sync [default: 1s]
     #[arg(long, value_name = "DURATION")]
     sync_timeout: Option<String>,
+    /// How long a write behind a schema change waits until the proxy has read the catalog again;
+    /// else it is left to the log [default: 0s]
+    #[arg(long, value_name = "DURATION")]
+    catalog_wait: Option<String>,
     /// Worker threads [default: the cores, at most 4]
     #[arg(long, value_name = "N")]
     workers: Option<String>,
     /// Clients at one time; more are refused [default: 1000]
     #[arg(long, value_name = "N")]
     clients_max: Option<String>,
+    /// How long a client may take to send its startup packet [default: 1min]
+    #[arg(long, value_name = "DURATION")]
+    startup_timeout: Option<String>,
     /// How long clients in a transaction may go on at the end [default: 10s]
     #[arg(long, value_name = "DURATION")]
     drain_timeout: Option<String>,
@@ -36,13 +43,15 @@ pub(super) struct ProxyFlags {
 }
 
 impl ProxyFlags {
-    pub(super) fn settings(self) -> [(Setting, Option<String>); 7] {
+    pub(super) fn settings(self) -> [(Setting, Option<String>); 9] {
         [
             (Setting::Listen, self.listen),
             (Setting::Mirror, self.mirror),
             (Setting::SyncTimeout, self.sync_timeout),
+            (Setting::CatalogWait, self.catalog_wait),
             (Setting::Workers, self.workers),
             (Setting::ClientsMax, self.clients_max),
+            (Setting::StartupTimeout, self.startup_timeout),
             (Setting::DrainTimeout, self.drain_timeout),
             (Setting::Metrics, self.metrics),
         ]
@@ -85,6 +94,7 @@ pub(super) fn proxy_part(settings: &Settings, live: LiveSettings) -> Result<Part
         listen: settings.listen.clone(),
         target: settings.target.clone(),
         mirror: settings.mirror,
+        catalog_wait: settings.catalog_wait,
         workers: settings.workers,
         ..proxy::Config::new(settings.source()?.clone())
     };

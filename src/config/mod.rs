@@ -42,10 +42,14 @@ pub(crate) struct Settings {
     pub(crate) mirror: MirrorMode,
     /// How long a client waits for the target under [`MirrorMode::Sync`].
     pub(crate) sync_timeout: Duration,
+    /// How long a write behind a schema change waits for the proxy to read the catalog.
+    pub(crate) catalog_wait: Duration,
     /// The proxy's worker threads.
     pub(crate) workers: NonZeroUsize,
     /// Clients of the proxy at one time.
     pub(crate) clients_max: usize,
+    /// How long a client may take to say what it wants.
+    pub(crate) startup_timeout: Duration,
     /// How long clients in a transaction may go on when the proxy is going down.
     pub(crate) drain_timeout: Duration,
     /// The proxy's endpoint.
@@ -133,8 +137,8 @@ impl Settings {
         proxy::settings::Settings {
             sync_timeout: self.sync_timeout,
             clients_max: self.clients_max,
+            startup_timeout: self.startup_timeout,
             drain_timeout: self.drain_timeout,
-            ..proxy::settings::Settings::default()
         }
     }
 
@@ -233,10 +237,12 @@ impl Judge {
             listen: self.or_default(Setting::Listen, addresses),
             mirror: self.mirror(),
             sync_timeout: self.or_default(Setting::SyncTimeout, duration),
+            catalog_wait: self.or_default(Setting::CatalogWait, duration),
             workers: self
                 .value(Setting::Workers, workers)
                 .unwrap_or_else(default_workers),
             clients_max: self.or_default(Setting::ClientsMax, clients),
+            startup_timeout: self.or_default(Setting::StartupTimeout, duration),
             drain_timeout: self.or_default(Setting::DrainTimeout, duration),
             metrics: self.endpoint(Setting::Metrics, http_token.is_some()),
             http: self.endpoint(Setting::Http, http_token.is_some()),

@@ -18,10 +18,14 @@ pub(crate) enum Setting {
     Mirror,
     /// How long a client waits for the target under `mirror = "sync"`.
     SyncTimeout,
+    /// How long a write behind a schema change waits for the proxy to read the catalog.
+    CatalogWait,
     /// The proxy's worker threads.
     Workers,
     /// Clients of the proxy at one time; more are refused.
     ClientsMax,
+    /// How long a client may take to say what it wants.
+    StartupTimeout,
     /// How long clients in a transaction may go on when the proxy is going down.
     DrainTimeout,
     /// Address of the proxy's metrics and health endpoint.
@@ -90,14 +94,16 @@ const fn facts(name: &'static str, default: &'static str, change: Change) -> Fac
 
 impl Setting {
     /// All of them, in the order in which problems are reported.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Source,
         Self::Target,
         Self::Listen,
         Self::Mirror,
         Self::SyncTimeout,
+        Self::CatalogWait,
         Self::Workers,
         Self::ClientsMax,
+        Self::StartupTimeout,
         Self::DrainTimeout,
         Self::Metrics,
         Self::Http,
@@ -118,9 +124,12 @@ impl Setting {
             Self::Mirror => facts("mirror", "async with a target, else off", Restart),
             // Enough for a target across a continent; a client should not wait longer for a mirror.
             Self::SyncTimeout => facts("sync_timeout", "1s", NewClients),
+            Self::CatalogWait => facts("catalog_wait", "0s", Restart),
             Self::Workers => facts("workers", "the cores, at most 4", Restart),
             // Ten times what PostgreSQL itself admits by default.
             Self::ClientsMax => facts("clients_max", "1000", NewClients),
+            // As long as PostgreSQL's authentication_timeout.
+            Self::StartupTimeout => facts("startup_timeout", "1min", NewClients),
             // Longer than the transactions of a web application, shorter than an orchestrator's
             // patience.
             Self::DrainTimeout => facts("drain_timeout", "10s", AtOnce),

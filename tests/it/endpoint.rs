@@ -15,7 +15,7 @@ use crate::ground::Ground;
 const SCHEMA: &str = "CREATE TABLE item (id int PRIMARY KEY, name text)";
 
 /// Status and body of the answer to one GET.
-async fn get(port: u16, path: &str, headers: &str) -> (u16, String) {
+pub(crate) async fn get(port: u16, path: &str, headers: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();

@@ -14,6 +14,8 @@ mod crash;
 #[cfg(test)]
 mod divergence;
 #[cfg(test)]
+mod dry;
+#[cfg(test)]
 mod endpoint;
 #[cfg(test)]
 mod fidelity;

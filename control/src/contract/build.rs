@@ -59,6 +59,13 @@ pub async fn build(
     Ok(survey(&source, &target, selection))
 }
 
+/// The contract that the source's catalog alone allows, with a target that equals it: what would be
+/// carried, before there is a target.
+pub async fn build_from_source(source: &Client) -> Result<Contract, ControlError> {
+    let source = catalog::read(source, Side::Source).await?;
+    Ok(survey(&source, &source, &Selection::All).contract)
+}
+
 pub(super) fn survey(source: &Catalog, target: &Catalog, selection: &Selection) -> Survey {
     let mut survey = Survey {
         contract: Contract {

@@ -118,6 +118,8 @@ impl CatalogTable {
     }
 }
 
+/// Locks no table (`pg_partition_tree` would), and survives one that is dropped meanwhile: the proxy
+/// reads it beside clients that change the schema.
 const TABLES: &str = "\
 SELECT c.oid, n.nspname::text, c.relname::text,
        quote_ident(n.nspname) || '.' || quote_ident(c.relname),
@@ -125,15 +127,19 @@ SELECT c.oid, n.nspname::text, c.relname::text,
        EXISTS (SELECT FROM pg_inherits h JOIN pg_class k ON k.oid = h.inhrelid
                WHERE (h.inhparent = c.oid OR h.inhrelid = c.oid) AND NOT k.relispartition),
        CASE WHEN NOT pg_has_role(c.relowner, 'USAGE') THEN c.relowner::regrole::text END,
-       has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
+       coalesce(has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
        AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE')
-       AND has_table_privilege(c.oid, 'TRUNCATE'),
+       AND has_table_privilege(c.oid, 'TRUNCATE'), false),
        (SELECT l.oid::regclass::text || CASE
                    WHEN l.relkind <> 'r' THEN ' is a foreign table'
                    WHEN l.relpersistence <> 'p' THEN ' is unlogged'
                    ELSE ' has another replica identity' END
-        FROM pg_partition_tree(c.oid) p JOIN pg_class l ON l.oid = p.relid
-        WHERE c.relkind = 'p' AND p.isleaf AND p.relid <> c.oid
+        FROM (WITH RECURSIVE pieces AS (
+                  SELECT inhrelid FROM pg_inherits WHERE inhparent = c.oid
+                  UNION ALL
+                  SELECT i.inhrelid FROM pieces p JOIN pg_inherits i ON i.inhparent = p.inhrelid)
+              SELECT inhrelid FROM pieces) p JOIN pg_class l ON l.oid = p.inhrelid
+        WHERE c.relkind = 'p' AND l.relkind <> 'p'
           AND (l.relkind <> 'r' OR l.relpersistence <> 'p'
                OR (l.relreplident <> c.relreplident AND l.relreplident <> 'f'))
         LIMIT 1),

@@ -7,7 +7,7 @@ mod catalog;
 mod form;
 mod stored;
 
-pub use build::{LeftOut, Selection, Survey, build};
+pub use build::{LeftOut, Selection, Survey, build, build_from_source};
 pub use stored::{Phase, PhaseName, load_from_source};
 
 #[cfg(test)]

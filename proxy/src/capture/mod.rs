@@ -12,6 +12,7 @@ mod shape;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::decide::statement::{
@@ -39,6 +40,8 @@ pub struct Capture {
     cache: RefCell<AnalysisCache>,
     mirror: MirrorHandle,
     counters: Arc<Counters>,
+    /// How long a write may wait for the catalog behind a schema change.
+    catalog_wait: Duration,
 }
 
 impl Capture {
@@ -51,7 +54,31 @@ impl Capture {
             cache: RefCell::default(),
             mirror,
             counters,
+            catalog_wait: Duration::ZERO,
         }
+    }
+
+    /// The same, with writes behind a schema change waiting this long for the catalog.
+    #[must_use]
+    pub fn with_catalog_wait(self, catalog_wait: Duration) -> Self {
+        Self {
+            catalog_wait,
+            ..self
+        }
+    }
+
+    /// What a write waits for first: that the catalog has been read again, but not for long.
+    pub fn catalog_wait(&self) -> Option<impl Future<Output = ()> + use<>> {
+        if self.catalog_wait.is_zero() || !self.catalog.is_behind() {
+            return None;
+        }
+        let read = tokio::time::timeout(self.catalog_wait, self.catalog.clone().caught_up());
+        Some(async move { drop(read.await) })
+    }
+
+    /// A statement has run under capture.
+    pub fn captured_statement(&self) {
+        self.counters.captured_statement();
     }
 
     /// What `text` does in this session, and the text to send instead if it is captured.

@@ -5,9 +5,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use control::contract::load_from_source;
+use control::contract::{build_from_source, load_from_source};
 use protocol::contract::{Contract, Form, Table, TableIndex};
 use protocol::decide::statement::{CatalogFacts, ColumnFacts, DeferReason, TableFacts};
+use protocol::revision::Epoch;
 use tokio_postgres::{Client, Row};
 
 use super::{CatalogView, queries};
@@ -32,10 +33,66 @@ pub(super) enum LoadError {
     Query(#[from] tokio_postgres::Error),
 }
 
+/// Where the contract is taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContractFrom {
+    /// What setup has stored.
+    Setup,
+    /// The same, or the catalog itself where setup has not been here: nothing is sent anywhere.
+    SetupOrCatalog,
+}
+
+/// Where this reading's contract comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    Stored,
+    Missing,
+}
+
+/// Whether there is a stored contract to be used.
+pub(super) async fn find(client: &Client, from: ContractFrom) -> Result<Found, LoadError> {
+    if from == ContractFrom::Setup {
+        return Ok(Found::Stored);
+    }
+    let row = client.query_one(queries::IS_SET_UP, &[]).await?;
+    Ok(if row.try_get(0)? {
+        Found::Stored
+    } else {
+        Found::Missing
+    })
+}
+
 /// What tells whether anything has changed since the last reading.
-pub(super) async fn fingerprint(client: &Client) -> Result<String, LoadError> {
+pub(super) async fn fingerprint(client: &Client, found: Found) -> Result<String, LoadError> {
     let row = client.query_one(queries::FINGERPRINT, &[]).await?;
-    Ok(row.try_get(0)?)
+    let contract = match found {
+        Found::Stored => queries::PHASE_FINGERPRINT,
+        Found::Missing => queries::KEYS_FINGERPRINT,
+    };
+    let contract = client.query_one(contract, &[]).await?;
+    Ok(format!(
+        "{}:{}",
+        row.try_get::<_, String>(0)?,
+        contract.try_get::<_, String>(0)?
+    ))
+}
+
+/// The contract, and what op ids are made of; the latter matters only where something is sent.
+async fn contract(
+    client: &Client,
+    found: Found,
+) -> Result<(Arc<Contract>, Epoch, u64), control::ControlError> {
+    match found {
+        Found::Stored => {
+            let phase = load_from_source(client).await?;
+            let contract = Arc::new(phase.contract);
+            Ok((contract, phase.epoch, phase.system_identifier))
+        }
+        Found::Missing => {
+            let contract = build_from_source(client).await?;
+            Ok((Arc::new(contract), Epoch::FIRST, 0))
+        }
+    }
 }
 
 /// Reads everything. `generation` is that of the new facts, `roles` are wanted besides those that
@@ -44,11 +101,11 @@ pub(super) async fn load(
     client: &Client,
     generation: u64,
     roles: &[String],
+    found: Found,
 ) -> Result<CatalogView, LoadError> {
-    let phase = load_from_source(client)
+    let (contract, epoch, system_identifier) = contract(client, found)
         .await
         .map_err(|error| LoadError::Control(Box::new(error)))?;
-    let contract = Arc::new(phase.contract);
     let mut tables = tables(client, &contract).await?;
     let carried: Vec<u32> = carried(&tables);
     columns(client, &contract, &carried, &mut tables).await?;
@@ -65,8 +122,8 @@ pub(super) async fn load(
     Ok(CatalogView {
         stamp: 0,
         facts: Arc::new(facts),
-        epoch: phase.epoch,
-        system_identifier: phase.system_identifier,
+        epoch,
+        system_identifier,
     })
 }
 

@@ -19,6 +19,7 @@ use protocol::revision::Epoch;
 use protocol::xid::Xid;
 use tokio::sync::Notify;
 
+pub use load::ContractFrom;
 pub use reader::run;
 
 /// Roles that may be asked for between two readings.
@@ -148,6 +149,27 @@ impl CatalogHandle {
         if published.roles.len() < ROLES_MAX && published.roles.insert(role.to_owned()) {
             drop(published);
             self.shared.wake.notify_one();
+        }
+    }
+
+    /// Whether a schema change seen has not been read yet.
+    pub(crate) fn is_behind(&self) -> bool {
+        let published = self.shared.published.lock();
+        published.covered < published.changes
+    }
+
+    /// Waits until every schema change seen so far has been read.
+    pub(crate) async fn caught_up(self) {
+        let wanted = self.changes();
+        loop {
+            let published = self.shared.published_once.notified();
+            tokio::pin!(published);
+            // Enabled before the question, so that no publication falls between the two.
+            published.as_mut().enable();
+            if self.shared.published.lock().covered >= wanted {
+                return;
+            }
+            published.await;
         }
     }
 

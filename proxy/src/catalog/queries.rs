@@ -15,8 +15,22 @@ SELECT concat_ws(':',
     (SELECT concat(count(*), '-', sum(xmin::text::bigint)) FROM pg_inherits),
     (SELECT concat(count(*), '-', sum(xmin::text::bigint)) FROM pg_namespace),
     (SELECT concat(count(*), '-', sum(xmin::text::bigint)) FROM pg_auth_members),
-    (SELECT md5(string_agg(concat(rolname, rolsuper, rolinherit), ',' ORDER BY oid)) FROM pg_roles),
-    (SELECT concat(xmin, ctid) FROM segue.phase))";
+    (SELECT md5(string_agg(concat(rolname, rolsuper, rolinherit), ',' ORDER BY oid)) FROM pg_roles))";
+
+/// The same for the contract that setup has stored.
+pub(super) const PHASE_FINGERPRINT: &str = "SELECT concat(xmin, ctid) FROM segue.phase";
+
+/// The same for what a contract is built from where setup has not been here.
+pub(super) const KEYS_FINGERPRINT: &str = "\
+SELECT concat_ws(':',
+    (SELECT concat(count(*), '-', sum(xmin::text::bigint)) FROM pg_index),
+    (SELECT concat(count(*), '-', sum(xmin::text::bigint)) FROM pg_type WHERE oid >= 16384),
+    (SELECT concat(count(*), '-', sum(xmin::text::bigint)) FROM pg_enum))";
+
+/// Whether setup has been here.
+pub(super) const IS_SET_UP: &str = "\
+SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+               WHERE n.nspname = 'segue' AND c.relname = 'phase')";
 
 /// Every relation that a name in a statement can mean.
 pub(super) const RELATIONS: &str = "\

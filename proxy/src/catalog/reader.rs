@@ -11,7 +11,7 @@ use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
 use super::CatalogHandle;
-use super::load::{LoadError, fingerprint, load};
+use super::load::{ContractFrom, LoadError, find, fingerprint, load};
 use crate::metrics;
 
 /// Between two looks at what others may have changed past this proxy.
@@ -21,9 +21,15 @@ const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
 /// Reads until `shutdown`.
-pub async fn run(source: Dsn, handle: CatalogHandle, shutdown: CancellationToken) {
+pub async fn run(
+    source: Dsn,
+    contract: ContractFrom,
+    handle: CatalogHandle,
+    shutdown: CancellationToken,
+) {
     let reader = Reader {
         source,
+        contract,
         handle,
         generation: 0,
         fingerprint: String::new(),
@@ -37,6 +43,7 @@ pub async fn run(source: Dsn, handle: CatalogHandle, shutdown: CancellationToken
 
 struct Reader {
     source: Dsn,
+    contract: ContractFrom,
     handle: CatalogHandle,
     /// Of the latest facts.
     generation: u64,
@@ -87,13 +94,14 @@ impl Reader {
     async fn read(&mut self, client: &Client) -> Result<(), LoadError> {
         let changes = self.handle.changes();
         let roles = self.handle.roles();
-        let now = fingerprint(client).await?;
+        let found = find(client, self.contract).await?;
+        let now = fingerprint(client, found).await?;
         if now == self.fingerprint && roles == self.roles {
             self.handle.publish(None, changes);
             return Ok(());
         }
         let generation = self.generation.saturating_add(1);
-        let view = load(client, generation, &roles).await?;
+        let view = load(client, generation, &roles, found).await?;
         metrics::catalog_read();
         tracing::debug!(generation, tables = view.facts.tables.len(), "catalog read");
         self.handle.publish(Some(view), changes);

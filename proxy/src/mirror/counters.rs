@@ -33,6 +33,12 @@ impl Counters {
         metrics::transaction_captured();
     }
 
+    /// A captured statement has been run.
+    #[expect(clippy::unused_self, reason = "counted beside the others")]
+    pub(crate) fn captured_statement(&self) {
+        metrics::statement_captured();
+    }
+
     /// A transaction was left to the stream.
     pub(crate) fn deferred(&self, reason: &'static str) {
         count(&mut self.deferred.lock(), reason);

@@ -22,7 +22,7 @@ impl<C, S> Session<C, S> {
                 break;
             }
             let step = match &mut self.capturing {
-                Some(capturing) if capturing.is_asking() => Step::Incomplete,
+                Some(capturing) if capturing.holds_requests() => Step::Incomplete,
                 Some(capturing) => {
                     let outbound = Outbound {
                         channel: &mut self.from_client,

@@ -59,6 +59,7 @@ where
         }
         let read_client = self.read_client(context)?;
         self.decide_frontend()?;
+        let resumed = self.poll_waiting(context);
         let wrote_source = self.write_source(context);
         let released = self.poll_held(context);
         let read_source = self.read_source(context);
@@ -70,6 +71,7 @@ where
         }
         let moved = [
             read_client,
+            resumed,
             wrote_source,
             released,
             read_source,
@@ -82,11 +84,19 @@ where
         })
     }
 
+    fn poll_waiting(&mut self, context: &mut Context<'_>) -> Option<Moved> {
+        let capturing = self.capturing.as_mut()?;
+        capturing.poll_waiting(context).then_some(Moved::Some)
+    }
+
     fn read_client(&mut self, context: &mut Context<'_>) -> Result<Option<Moved>, SessionError> {
-        let is_asking = self.capturing.as_ref().is_some_and(|it| it.is_asking());
+        let held = self
+            .capturing
+            .as_ref()
+            .is_some_and(|it| it.holds_requests());
         if self.client_state == Peer::Gone
             || self.queue.len() >= REQUESTS_MAX
-            || is_asking
+            || held
             || !self.may_read()
         {
             return Ok(None);

@@ -15,7 +15,7 @@ use protocol::decide::statement::{
 use protocol::decide::transaction::Ready;
 use proxy::MirrorMode;
 use proxy::capture::{Capture, TransactionLog};
-use proxy::catalog::{self, CatalogHandle};
+use proxy::catalog::{self, CatalogHandle, ContractFrom};
 use proxy::mirror::{self, Counters, MirrorConfig};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
@@ -88,6 +88,7 @@ impl Stage {
         let catalog = CatalogHandle::new();
         tokio::spawn(catalog::run(
             dsn(&bed.source),
+            ContractFrom::Setup,
             catalog.clone(),
             shutdown.clone(),
         ));

@@ -92,6 +92,7 @@ impl Capturing {
             (tag.as_ref().and_then(CommandTag::rows), run.captured(index))
         {
             let count = usize::try_from(rows).unwrap_or(usize::MAX);
+            self.capture.captured_statement();
             self.capture.saw_rows(&run.analysis, count);
         }
         self.forget_names(statement);

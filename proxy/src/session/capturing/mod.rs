@@ -13,6 +13,7 @@ mod extended;
 mod frontend;
 mod note;
 mod rows;
+mod waiting;
 
 use std::rc::Rc;
 
@@ -28,6 +29,7 @@ use crate::capture::{Capture, TransactionLog};
 pub(super) use note::Note;
 use note::{Portal, Text};
 pub(super) use rows::describe;
+use waiting::Waiting;
 
 /// A longer text is not looked at, and so not captured.
 const TEXT_SIZE_MAX: usize = 1 << 20;
@@ -54,6 +56,7 @@ pub(super) struct Capturing {
     log: TransactionLog,
     knowledge: SessionKnowledge,
     inquiry: Inquiry,
+    waiting: Waiting,
     statements: Names<Rc<Text>>,
     portals: Names<Rc<Portal>>,
 }
@@ -73,6 +76,7 @@ impl Capturing {
             capture,
             knowledge: SessionKnowledge::Unknown,
             inquiry: Inquiry::Due,
+            waiting: Waiting::default(),
             statements: Names::new(),
             portals: Names::new(),
         }
@@ -83,8 +87,17 @@ impl Capturing {
         self.inquiry == Inquiry::Asking
     }
 
-    /// Asks for the session's state if this text depends on it and now is the time.
+    /// Whether what the client sends has to wait, for that or for the catalog.
+    pub(super) fn holds_requests(&self) -> bool {
+        self.is_asking() || self.waiting.is_on()
+    }
+
+    /// Asks for the session's state if this text depends on it and now is the time; then waits for
+    /// the catalog if it has to be read again.
     fn asks_first(&mut self, analysis: &Analysis, outbound: &mut Outbound<'_>) -> bool {
+        if self.knowledge != SessionKnowledge::Unknown && depends_on_session(analysis) {
+            return self.waiting.begin(&self.capture);
+        }
         let is_time = self.knowledge == SessionKnowledge::Unknown
             && self.inquiry == Inquiry::Due
             && outbound.status == TransactionStatus::Idle

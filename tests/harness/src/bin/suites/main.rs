@@ -1,0 +1,123 @@
+//! `make regress` and `make isolation`: PostgreSQL's own test suites, directly and through the proxy.
+//!
+//! Each way gets a server and a database of its own; what psql or the isolation tester printed is
+//! compared test by test. Exit code 0 only if nothing differs.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is a program for a person"
+)]
+
+mod ground;
+mod results;
+mod suite;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use harness::installation::workspace;
+
+use ground::Ground;
+use results::Results;
+use suite::{Mirror, Suite};
+
+const USAGE: &str = "\
+usage: suites regress|isolation MIRROR SOURCE [TEST...]
+
+MIRROR  off  the proxy only relays
+        on   `--mirror dry` with a contract that holds whatever tables the suite has made so far,
+             so that most of its writes are rewritten; a write behind a schema change waits until
+             the proxy has read the catalog again, and the regression tests run one after the other:
+             else the catalog would hardly ever be known
+SOURCE  the source of PostgreSQL, as tests/suites/prepare.sh prints it
+TEST    only these, in this order (regress: most need test_setup before them)";
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let ended = tokio::select! {
+        ended = compare_or_stop() => ended,
+        signal = tokio::signal::ctrl_c() => match signal {
+            Ok(()) => Err(anyhow::anyhow!("interrupted")),
+            Err(error) => Err(error.into()),
+        },
+    };
+    match ended {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("suites: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// What the command line asks for.
+struct Order {
+    suite: Suite,
+    mirror: Mirror,
+    source: PathBuf,
+    tests: Vec<String>,
+}
+
+impl Order {
+    fn read() -> Result<Self> {
+        let mut arguments = std::env::args().skip(1);
+        let suite = match arguments.next().as_deref() {
+            Some("regress") => Suite::Regress,
+            Some("isolation") => Suite::Isolation,
+            _ => bail!("{USAGE}"),
+        };
+        let mirror = match arguments.next().as_deref() {
+            Some("" | "off") => Mirror::Off,
+            Some("on") => Mirror::On,
+            _ => bail!("{USAGE}"),
+        };
+        Ok(Self {
+            suite,
+            mirror,
+            source: arguments.next().context(USAGE)?.into(),
+            tests: arguments.collect(),
+        })
+    }
+}
+
+async fn compare_or_stop() -> Result<ExitCode> {
+    let order = Order::read()?;
+    let kept = kept(&order);
+    if kept.exists() {
+        std::fs::remove_dir_all(&kept)?;
+    }
+    std::fs::create_dir_all(&kept)?;
+    let ground = Ground::new(&order)?;
+    let direct = ground.direct().await?;
+    let (proxied, captured) = ground.proxied().await?;
+    println!("{} directly: {direct}", order.suite.name());
+    println!("{} through the proxy: {proxied}", order.suite.name());
+    if let Some(captured) = captured {
+        println!("{captured}");
+    }
+    report(&direct, &proxied, &kept)
+}
+
+/// Where lists, logs and differences are kept.
+fn kept(order: &Order) -> PathBuf {
+    let (suite, mirror) = (order.suite.name(), order.mirror.name());
+    workspace().join(format!("target/suites/{suite}-mirror-{mirror}"))
+}
+
+fn report(direct: &Results, proxied: &Results, kept: &Path) -> Result<ExitCode> {
+    let differing = results::compare(direct, proxied, kept)?;
+    for name in &differing {
+        println!(
+            "differs: {name}  {}",
+            kept.join(format!("{name}.diff")).display()
+        );
+    }
+    println!("{} tests, {} differ", direct.len(), differing.len());
+    Ok(if differing.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
