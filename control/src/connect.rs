@@ -5,10 +5,13 @@
 use std::error::Error as _;
 use std::io;
 
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
+use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 
 use crate::dsn::Dsn;
+use crate::server::{Route, ServerStream, Way};
 use crate::side::Side;
+use crate::tls::TlsFault;
 
 /// Fixes what the texts that Segue reads from the catalogs depend on.
 const SESSION_OPTIONS: &str = "-c search_path=pg_catalog -c datestyle=ISO -c intervalstyle=postgres \
@@ -81,6 +84,9 @@ pub enum ConnectCause {
         /// What the server said.
         message: String,
     },
+    /// The connection could not be encrypted as asked.
+    #[error(transparent)]
+    Tls(#[from] TlsFault),
     /// What answers does not speak the protocol, or breaks off.
     #[error("{message}; check that a PostgreSQL server listens there")]
     Protocol {
@@ -129,6 +135,9 @@ impl ConnectCause {
         use io::ErrorKind::{
             BrokenPipe, ConnectionRefused, ConnectionReset, NotFound, TimedOut, UnexpectedEof,
         };
+        if let Some(fault) = TlsFault::from_io(error) {
+            return Self::Tls(fault);
+        }
         let kind = error.kind();
         if matches!(kind, ConnectionRefused | NotFound) {
             Self::Refused
@@ -140,6 +149,32 @@ impl ConnectCause {
         } else {
             let message = error.to_string();
             Self::Unreachable { message }
+        }
+    }
+
+    /// Whether the server might let us in on a connection that is encrypted otherwise. As in libpq
+    /// 17, only what was said before authentication began counts: that the server's rules have no
+    /// line for this kind of connection.
+    pub const fn invites_another_way(&self) -> bool {
+        matches!(self, Self::Forbidden { .. } | Self::Tls(_))
+    }
+
+    /// The cause to tell of two that failed: TLS that could not be had says more than the refusal
+    /// of a connection without.
+    fn or_then(self, later: Self) -> Self {
+        match self {
+            Self::Tls(_) => self,
+            Self::Refused
+            | Self::Unreachable { .. }
+            | Self::Timeout
+            | Self::UnknownDatabase
+            | Self::Password
+            | Self::PasswordMissing
+            | Self::Forbidden { .. }
+            | Self::Full { .. }
+            | Self::NotReady { .. }
+            | Self::Server { .. }
+            | Self::Protocol { .. } => later,
         }
     }
 
@@ -157,6 +192,9 @@ impl ConnectCause {
         }
         match cause.to_string() {
             text if text == "password missing" => Self::PasswordMissing,
+            text if text.contains("channel binding") => Self::Tls(TlsFault::ChannelBinding {
+                why: "the server did not ask for SCRAM over TLS",
+            }),
             text => Self::Protocol {
                 message: format!("{error}: {text}"),
             },
@@ -176,21 +214,100 @@ pub async fn connect(
         None => SESSION_OPTIONS.to_owned(),
     };
     config.options(options).application_name(application_name);
-    // A name with several addresses is tried address by address, so the whole has a limit too.
-    let attempt = tokio::time::timeout(dsn.connect_timeout() * 2, config.connect(NoTls));
-    let cause = match attempt.await {
-        Ok(Ok((client, connection))) => {
-            tokio::spawn(async move {
-                if let Err(error) = connection.await {
-                    tracing::debug!(%side, %error, "session ended");
-                }
-            });
-            return Ok(client);
+    let error = |cause| ConnectError::new(side, dsn, cause);
+    let route = Route::new(dsn).map_err(|fault| error(fault.into()))?;
+    let mut attempts = Attempts::at(&route);
+    let (client, connection) = loop {
+        match session(&route, attempts.way(), &config).await {
+            Ok(session) => break session,
+            Err(cause) => attempts.go_on(cause).map_err(error)?,
         }
-        Ok(Err(error)) => ConnectCause::from_client(&error),
-        Err(_) => ConnectCause::Timeout,
     };
-    Err(ConnectError::new(side, dsn, cause))
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%side, %error, "session ended");
+        }
+    });
+    Ok(client)
+}
+
+async fn session(
+    route: &Route,
+    way: Way,
+    config: &tokio_postgres::Config,
+) -> Result<(Client, Connection), ConnectCause> {
+    let stream = route.open(way).await?;
+    let session = config.connect_raw(stream, AsItIs);
+    let session = tokio::time::timeout(route.dsn().connect_timeout(), session).await;
+    let session = session.map_err(|_| ConnectCause::Timeout)?;
+    session.map_err(|error| ConnectCause::from_client(&error))
+}
+
+/// The ways to a server, tried in turn as long as what it says gives reason to.
+#[derive(Debug)]
+pub struct Attempts {
+    way: Way,
+    later: std::slice::Iter<'static, Way>,
+    failed: Option<ConnectCause>,
+}
+
+impl Attempts {
+    /// Begins with the first way.
+    pub fn at(route: &Route) -> Self {
+        let mut later = route.ways().iter();
+        Self {
+            way: later.next().copied().unwrap_or(Way::Clear),
+            later,
+            failed: None,
+        }
+    }
+
+    /// The way to try now.
+    pub const fn way(&self) -> Way {
+        self.way
+    }
+
+    /// Goes on to the next way after a failure; gives the failure to tell if there is no point in
+    /// any other.
+    pub fn go_on(&mut self, cause: ConnectCause) -> Result<(), ConnectCause> {
+        let invited = cause.invites_another_way();
+        let cause = match self.failed.take() {
+            Some(earlier) => earlier.or_then(cause),
+            None => cause,
+        };
+        match self.later.next() {
+            Some(way) if invited => {
+                self.way = *way;
+                self.failed = Some(cause);
+                Ok(())
+            }
+            _ => Err(cause),
+        }
+    }
+}
+
+type Connection = tokio_postgres::Connection<ServerStream, ServerStream>;
+
+/// Hands a stream to `tokio_postgres` that is encrypted already, or is not to be.
+struct AsItIs;
+
+impl TlsConnect<ServerStream> for AsItIs {
+    type Stream = ServerStream;
+    type Error = io::Error;
+    type Future = std::future::Ready<io::Result<ServerStream>>;
+
+    fn connect(self, stream: ServerStream) -> Self::Future {
+        std::future::ready(Ok(stream))
+    }
+}
+
+impl TlsStream for ServerStream {
+    fn channel_binding(&self) -> ChannelBinding {
+        match self.end_point() {
+            Some(name) => ChannelBinding::tls_server_end_point(name),
+            None => ChannelBinding::none(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -14,8 +14,9 @@ pub mod server;
 pub mod setup;
 mod side;
 pub mod status;
+pub mod tls;
 
-pub use connect::{ConnectCause, ConnectError, connect};
+pub use connect::{Attempts, ConnectCause, ConnectError, connect};
 pub use dsn::{Defaults, Dsn, DsnError, Password};
 pub use error::{ControlError, describe};
 pub use names::{Names, names};

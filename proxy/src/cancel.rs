@@ -6,7 +6,8 @@
 use std::io;
 use std::time::Duration;
 
-use control::Dsn;
+use control::ConnectCause;
+use control::server::Route;
 use protocol::wire::startup::{CancelKey, cancel_request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -17,14 +18,16 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Forwards a cancel request and returns once the server has taken it: a client takes the close of
 /// its connection for that.
-pub(crate) async fn forward(dsn: &Dsn, key: &CancelKey) -> io::Result<()> {
+pub(crate) async fn forward(route: &Route, key: &CancelKey) -> Result<(), ConnectCause> {
     let request = cancel_request(key);
     let forwarded = async {
-        let mut stream = source::connect(dsn).await?;
-        stream.write_all(&request).await?;
+        let io = |error: io::Error| ConnectCause::from_io(&error);
+        let mut stream = source::connect(route).await?;
+        stream.write_all(&request).await.map_err(io)?;
+        stream.flush().await.map_err(io)?;
         let mut nothing = [0; 1];
-        stream.read(&mut nothing).await.map(drop)
+        stream.read(&mut nothing).await.map(drop).map_err(io)
     };
     let in_time = tokio::time::timeout(CANCEL_TIMEOUT, forwarded).await;
-    in_time.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+    in_time.unwrap_or(Err(ConnectCause::Timeout))
 }

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use bytes::Bytes;
+use control::ConnectCause;
 use protocol::wire::backend::Severity;
 use protocol::wire::error_response;
 use protocol::wire::startup::Startup;
@@ -25,7 +26,7 @@ use crate::metrics;
 use crate::registry::{Captured, Identity, Registry};
 use crate::session::{Session, SessionError};
 use crate::settings::LiveSettings;
-use crate::source;
+use crate::source::{self, Source};
 use crate::startup::{self, OpeningError, Wanted};
 
 /// What the connections of one worker share.
@@ -33,6 +34,7 @@ use crate::startup::{self, OpeningError, Wanted};
 pub(crate) struct Surroundings {
     pub(crate) config: Config,
     pub(crate) settings: LiveSettings,
+    pub(crate) source: Source,
     /// Nothing if no writes are captured.
     pub(crate) capture: Option<Rc<Capture>>,
     pub(crate) registry: Rc<Registry>,
@@ -49,9 +51,9 @@ enum ConnectionError {
     #[error("the startup packet did not come in time")]
     TooSlow,
     #[error("a cancel request could not be forwarded")]
-    Cancel(#[source] io::Error),
+    Cancel(#[source] ConnectCause),
     #[error("the source could not be reached")]
-    Source(#[source] io::Error),
+    Source(#[source] ConnectCause),
     #[error("there was no place for another client")]
     NoPlace,
     #[error("the session broke")]
@@ -87,12 +89,14 @@ async fn serve_socket(
         }
         () = surroundings.shutdown.cancelled() => return Ok(()),
     };
-    let dsn = &surroundings.config.source;
     match wanted.map_err(ConnectionError::Opening)? {
         Wanted::Nothing => Ok(()),
-        Wanted::Cancel(key) => cancel::forward(dsn, &key)
-            .await
-            .map_err(ConnectionError::Cancel),
+        Wanted::Cancel(key) => {
+            let route = surroundings.source.route(&settings);
+            let route = route.map_err(ConnectionError::Cancel)?;
+            let forwarded = cancel::forward(&route, &key).await;
+            forwarded.map_err(ConnectionError::Cancel)
+        }
         Wanted::Session(opening) => {
             if let Admission::Refused(_) = admission {
                 metrics::client_refused();
@@ -108,7 +112,11 @@ async fn serve_socket(
                 .as_ref()
                 .filter(|_| member.is_captured())
                 .cloned();
-            let source = match source::connect(dsn).await {
+            let source = async {
+                let route = surroundings.source.route(&settings)?;
+                source::connect(&route).await
+            };
+            let source = match source.await {
                 Ok(source) => source,
                 Err(error) => {
                     say(&mut client, &source_unreachable(&error)).await;
@@ -184,13 +192,13 @@ fn too_many_clients() -> Bytes {
     )
 }
 
-fn source_unreachable(error: &io::Error) -> Bytes {
+fn source_unreachable(error: &ConnectCause) -> Bytes {
     error_response(
         Severity::Fatal,
         "08001",
         "the source database could not be reached",
         Some(&error.to_string()),
-        Some("Check that the server is running and that the proxy's --source names it."),
+        None,
     )
 }
 

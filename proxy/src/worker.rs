@@ -21,6 +21,7 @@ use crate::metrics;
 use crate::mirroring::CaptureSource;
 use crate::registry::{Attendant, Numbers, Phase, Registry};
 use crate::settings::LiveSettings;
+use crate::source::Source;
 
 /// Connections that may wait for their worker: they are taken as fast as it comes around.
 const ACCEPTED_MAX: usize = 64;
@@ -102,6 +103,7 @@ async fn serve(shared: Shared, mut accepted: mpsc::Receiver<Accepted>) {
         attendant.attend(Rc::clone(&registry)),
     ));
     let surroundings = Rc::new(Surroundings {
+        source: Source::new(&config.source),
         config,
         settings: settings.clone(),
         capture: capture.map(|source| Rc::new(source.capture())),

@@ -4,6 +4,7 @@ use apply::connection::ConnectionError;
 use apply::logged::LoggedError;
 use apply::session::SessionError;
 use apply::statements::WriteError;
+use control::tls::TlsFault;
 use control::{ConnectCause, ConnectError, ControlError, Side};
 use protocol::reader::ReadError;
 use protocol::row::KeyError;
@@ -181,8 +182,11 @@ fn of_connect(error: &ConnectError) -> Retry {
         | ConnectCause::Timeout
         | ConnectCause::Full { .. }
         | ConnectCause::NotReady { .. }
-        | ConnectCause::Protocol { .. } => Retry::Later,
-        ConnectCause::UnknownDatabase
+        | ConnectCause::Protocol { .. }
+        // The server may have gone down in the middle of it.
+        | ConnectCause::Tls(TlsFault::Handshake { .. }) => Retry::Later,
+        ConnectCause::Tls(_)
+        | ConnectCause::UnknownDatabase
         | ConnectCause::Password
         | ConnectCause::PasswordMissing
         | ConnectCause::Forbidden { .. } => Retry::Never,

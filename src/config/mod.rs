@@ -15,6 +15,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use control::dsn::{Defaults, Dsn, Password};
+use control::server::Route;
 use proxy::MirrorMode;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
@@ -225,6 +226,11 @@ impl Judge {
                 .value("PGPASSFILE")
                 .map(PathBuf::from)
                 .or_else(|| home.map(|home| Path::new(home).join(".pgpass"))),
+            certificates: home.map(|home| Path::new(home).join(".postgresql")),
+            keywords: Defaults::VARIABLES
+                .into_iter()
+                .filter_map(|(name, keyword)| Some((keyword, environment.value(name)?.to_owned())))
+                .collect(),
         };
         Self { layers, defaults }
     }
@@ -312,6 +318,11 @@ impl Judge {
         let place = Place(setting, &origin);
         match Dsn::parse(&value, &self.defaults) {
             Ok(dsn) => {
+                // Certificates and keys that it names are read now, so that all problems are told
+                // at once; those who connect read them again.
+                if let Err(fault) = Route::new(&dsn) {
+                    self.layers.problems.push(format!("{place}: {fault}"));
+                }
                 if dsn.password_in_text() && origin == Origin::Flag {
                     self.layers.warnings.push(format!(
                         "{place} holds a password, which other users of this machine can read; \

@@ -2,7 +2,7 @@
 //!
 //! Made because the writers need what a general client hides: many statements in flight with one
 //! Sync for each source transaction, raw values in per-column formats, and `CopyBoth` for the
-//! change stream. Does not encrypt, reconnect or pool.
+//! change stream. Does not reconnect or pool.
 //!
 //! **Cancel safety:** [`Connection::receive`] and [`Connection::flush`] may be dropped at any await
 //! and called again: bytes read stay in the buffer, bytes written have left it. The methods that
@@ -120,7 +120,7 @@ impl Connection {
     /// Sends what the buffer holds. Reads meanwhile, so that a server that cannot get rid of its
     /// replies does not stop reading. Cancel-safe.
     pub async fn flush(&mut self) -> Result<(), ConnectionError> {
-        while !self.outgoing.is_empty() {
+        while self.stream.has_unsent(&self.outgoing) {
             let moved = self.stream.exchange(&mut self.outgoing, &mut self.incoming);
             match moved.await {
                 Ok(()) if self.incoming.len() > READ_AHEAD_BYTES_MAX => {

@@ -1,11 +1,17 @@
 //! From a socket to a session: startup packet, proof of identity, the server's settings.
 //!
-//! Answers trust, cleartext, MD5 and SCRAM-SHA-256. Does not know GSSAPI, SSPI or certificates.
+//! Answers trust, certificates, cleartext, MD5 and SCRAM-SHA-256, bound to the TLS connection where
+//! the server offers that. Does not know GSSAPI or SSPI.
 
 use bytes::{Bytes, BytesMut};
-use control::{ConnectCause, ConnectError, Dsn, Side};
+use control::dsn::ChannelBinding as Binding;
+use control::server::{Route, Way};
+use control::tls::TlsFault;
+use control::{Attempts, ConnectCause, ConnectError, Dsn, Side};
 use postgres_protocol::authentication::md5_hash;
-use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
+use postgres_protocol::authentication::sasl::{
+    ChannelBinding, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramSha256,
+};
 use postgres_protocol::message::frontend;
 use protocol::reader::Reader;
 
@@ -31,21 +37,40 @@ impl Connection {
         side: Side,
         parameters: &[(&str, &str)],
     ) -> Result<Self, ConnectError> {
-        let attempt = tokio::time::timeout(dsn.connect_timeout(), open(dsn, side, parameters));
-        let opened = attempt.await.unwrap_or(Err(ConnectCause::Timeout));
-        opened.map_err(|cause| ConnectError::new(side, dsn, cause))
+        let error = |cause| ConnectError::new(side, dsn, cause);
+        let route = Route::new(dsn).map_err(|fault| error(fault.into()))?;
+        let mut attempts = Attempts::at(&route);
+        loop {
+            match session(&route, attempts.way(), side, parameters).await {
+                Ok(session) => return Ok(session),
+                Err(cause) => attempts.go_on(cause).map_err(error)?,
+            }
+        }
     }
+}
+
+async fn session(
+    route: &Route,
+    way: Way,
+    side: Side,
+    parameters: &[(&str, &str)],
+) -> Result<Connection, ConnectCause> {
+    let stream = route.open(way).await?;
+    let stream = Stream::new(stream).map_err(|error| ConnectCause::from_io(&error))?;
+    let dsn = route.dsn();
+    let attempt = tokio::time::timeout(dsn.connect_timeout(), open(dsn, side, parameters, stream));
+    attempt.await.unwrap_or(Err(ConnectCause::Timeout))
 }
 
 async fn open(
     dsn: &Dsn,
     side: Side,
     parameters: &[(&str, &str)],
+    stream: Stream,
 ) -> Result<Connection, ConnectCause> {
-    let stream = Stream::open(dsn).await;
     let mut opening = Opening {
         connection: Connection {
-            stream: stream.map_err(|error| ConnectCause::from_io(&error))?,
+            stream,
             side,
             incoming: BytesMut::new(),
             outgoing: BytesMut::new(),
@@ -77,21 +102,28 @@ impl Opening<'_> {
 
     async fn authenticate(&mut self) -> Result<(), ConnectCause> {
         let mut scram = None;
+        let mut bound = false;
         loop {
             let mut reader = Reader::new(self.receive(tag::AUTHENTICATION).await?);
             match reader.i32("authentication request").map_err(broken)? {
-                request::OK => return Ok(()),
+                request::OK => return self.may_begin(bound),
                 request::CLEARTEXT => {
+                    self.may_begin(bound)?;
                     let password = self.password()?.to_owned();
                     self.answer(password.as_bytes()).await?;
                 }
                 request::MD5 => {
+                    self.may_begin(bound)?;
                     let salt = reader.u32("salt").map_err(broken)?.to_be_bytes();
                     let password = self.password()?.as_bytes();
                     let hash = md5_hash(self.dsn.user().as_bytes(), password, salt);
                     self.answer(hash.as_bytes()).await?;
                 }
-                request::SASL => scram = Some(self.begin_scram(&mut reader).await?),
+                request::SASL => {
+                    let begun;
+                    (begun, bound) = self.begin_scram(&mut reader).await?;
+                    scram = Some(begun);
+                }
                 request::SASL_CONTINUE => {
                     let scram = scram.as_mut().ok_or_else(out_of_turn)?;
                     scram.update(&reader.take_rest()).map_err(broken)?;
@@ -116,23 +148,51 @@ impl Opening<'_> {
         }
     }
 
-    async fn begin_scram(&mut self, reader: &mut Reader) -> Result<ScramSha256, ConnectCause> {
-        let mut offered = false;
+    /// Whether what proves us, or nothing, may be sent on a connection that is `bound` or not.
+    fn may_begin(&self, bound: bool) -> Result<(), ConnectCause> {
+        if !bound && self.dsn.encryption().channel_binding == Binding::Require {
+            let why = "the server did not ask for SCRAM over TLS";
+            return Err(TlsFault::ChannelBinding { why }.into());
+        }
+        Ok(())
+    }
+
+    /// The exchange, and whether it is bound to the TLS connection.
+    async fn begin_scram(
+        &mut self,
+        reader: &mut Reader,
+    ) -> Result<(ScramSha256, bool), ConnectCause> {
+        let (mut plain, mut plus) = (false, false);
         while reader.remaining() > 1 {
-            offered |= reader.utf8("SASL mechanism").map_err(broken)? == SCRAM_SHA_256;
+            let mechanism = reader.utf8("SASL mechanism").map_err(broken)?;
+            plain |= mechanism == SCRAM_SHA_256;
+            plus |= mechanism == SCRAM_SHA_256_PLUS;
         }
-        if !offered {
-            return Err(ConnectCause::Forbidden {
-                message: "the server does not offer SCRAM-SHA-256".to_owned(),
-            });
-        }
-        let password = self.password()?.as_bytes();
-        let scram = ScramSha256::new(password, ChannelBinding::unsupported());
+        let wanted = self.dsn.encryption().channel_binding != Binding::Disable;
+        let end_point = self.connection.stream.end_point().filter(|_| wanted);
+        let (mechanism, binding) = match end_point {
+            Some(name) if plus => (
+                SCRAM_SHA_256_PLUS,
+                ChannelBinding::tls_server_end_point(name),
+            ),
+            _ if !plain => {
+                return Err(ConnectCause::Forbidden {
+                    message: "the server does not offer SCRAM-SHA-256".to_owned(),
+                });
+            }
+            // Says that we would have: a server that had offered it knows then that somebody is
+            // between us.
+            Some(_) => (SCRAM_SHA_256, ChannelBinding::unrequested()),
+            None => (SCRAM_SHA_256, ChannelBinding::unsupported()),
+        };
+        let bound = mechanism == SCRAM_SHA_256_PLUS;
+        self.may_begin(bound)?;
+        let scram = ScramSha256::new(self.password()?.as_bytes(), binding);
         let out = &mut self.connection.outgoing;
-        frontend::sasl_initial_response(SCRAM_SHA_256, scram.message(), out)
+        frontend::sasl_initial_response(mechanism, scram.message(), out)
             .map_err(|error| unsendable(&error))?;
         self.flush().await?;
-        Ok(scram)
+        Ok((scram, bound))
     }
 
     fn password(&self) -> Result<&str, ConnectCause> {

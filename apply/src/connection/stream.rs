@@ -1,13 +1,16 @@
-//! The socket below a connection. Does not know what its bytes mean.
+//! The bytes below a connection. Does not know what they mean.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use control::Dsn;
+use control::server::ServerStream;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncReadExt, Interest};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::net::TcpStream;
 
 use super::READ_BYTES;
 
@@ -18,28 +21,29 @@ const IDLE_BEFORE_PROBE: Duration = Duration::from_secs(15);
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 const PROBE_COUNT: u32 = 3;
 
-/// A TCP or Unix-domain socket.
+/// An open connection to a server, written and read in turn.
 #[derive(Debug)]
-pub(super) enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
+pub(super) struct Stream {
+    stream: ServerStream,
+    /// Something was written that TLS may still hold.
+    unflushed: bool,
 }
 
 impl Stream {
-    /// Opens a socket to where `dsn` points.
-    pub(super) async fn open(dsn: &Dsn) -> io::Result<Self> {
-        match dsn.host() {
-            control::dsn::Host::Tcp(name) => {
-                let stream = TcpStream::connect((name.as_str(), dsn.port())).await?;
-                stream.set_nodelay(true)?;
-                notice_silence(&stream)?;
-                Ok(Self::Tcp(stream))
-            }
-            control::dsn::Host::Unix(directory) => {
-                let path = directory.join(format!(".s.PGSQL.{}", dsn.port()));
-                Ok(Self::Unix(UnixStream::connect(path).await?))
-            }
+    /// Takes an open connection over.
+    pub(super) fn new(stream: ServerStream) -> io::Result<Self> {
+        if let Some(socket) = stream.tcp() {
+            notice_silence(socket)?;
         }
+        Ok(Self {
+            stream,
+            unflushed: false,
+        })
+    }
+
+    /// The server's name for channel binding, if the connection is encrypted and has one.
+    pub(super) fn end_point(&self) -> Option<Vec<u8>> {
+        self.stream.end_point()
     }
 
     /// Reads what has come; 0 is the end. Cancel-safe.
@@ -47,48 +51,59 @@ impl Stream {
         if incoming.capacity() == incoming.len() {
             incoming.reserve(READ_BYTES);
         }
-        match self {
-            Self::Tcp(stream) => stream.read_buf(incoming).await,
-            Self::Unix(stream) => stream.read_buf(incoming).await,
-        }
+        self.stream.read_buf(incoming).await
     }
 
-    /// Waits until the socket can be written or read, then does either or both once.
+    /// Whether something still has to be written or flushed.
+    pub(super) fn has_unsent(&self, outgoing: &BytesMut) -> bool {
+        !outgoing.is_empty() || self.unflushed
+    }
+
+    /// Waits until something can be written or read, then does either or both once. Cancel-safe.
     pub(super) async fn exchange(
-        &self,
+        &mut self,
         outgoing: &mut BytesMut,
         incoming: &mut BytesMut,
     ) -> io::Result<()> {
-        let ready = match self {
-            Self::Tcp(stream) => {
-                stream
-                    .ready(Interest::READABLE | Interest::WRITABLE)
-                    .await?
+        poll_fn(|context| {
+            let sent = self.poll_send(outgoing, context)?;
+            let received = self.poll_receive(incoming, context)?;
+            if sent.is_ready() || received.is_ready() {
+                return Poll::Ready(Ok(()));
             }
-            Self::Unix(stream) => {
-                stream
-                    .ready(Interest::READABLE | Interest::WRITABLE)
-                    .await?
-            }
-        };
-        if ready.is_writable() {
-            let written = unless_blocked(match self {
-                Self::Tcp(stream) => stream.try_write(outgoing),
-                Self::Unix(stream) => stream.try_write(outgoing),
-            })?;
-            outgoing.advance(written.unwrap_or(0));
+            Poll::Pending
+        })
+        .await
+    }
+
+    fn poll_send(
+        &mut self,
+        outgoing: &mut BytesMut,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let stream = Pin::new(&mut self.stream);
+        if outgoing.is_empty() {
+            let flushed = ready!(stream.poll_flush(context));
+            self.unflushed = false;
+            return Poll::Ready(flushed);
         }
-        if ready.is_readable() {
-            incoming.reserve(READ_BYTES);
-            let read = unless_blocked(match self {
-                Self::Tcp(stream) => stream.try_read_buf(incoming),
-                Self::Unix(stream) => stream.try_read_buf(incoming),
-            })?;
-            if read == Some(0) {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
+        let written = ready!(stream.poll_write(context, outgoing))?;
+        outgoing.advance(written);
+        // In the clear nothing is held back, and nobody need come again to flush.
+        self.unflushed = self.stream.is_encrypted();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_receive(
+        &mut self,
+        incoming: &mut BytesMut,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        incoming.reserve(READ_BYTES);
+        match ready!(pin!(self.stream.read_buf(incoming)).poll(context))? {
+            0 => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+            _ => Poll::Ready(Ok(())),
         }
-        Ok(())
     }
 }
 
@@ -98,13 +113,4 @@ fn notice_silence(stream: &TcpStream) -> io::Result<()> {
         .with_interval(PROBE_INTERVAL)
         .with_retries(PROBE_COUNT);
     SockRef::from(stream).set_tcp_keepalive(&probes)
-}
-
-/// Readiness is a hint: an operation that would block after all has moved nothing.
-fn unless_blocked(moved: io::Result<usize>) -> io::Result<Option<usize>> {
-    match moved {
-        Ok(count) => Ok(Some(count)),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-        Err(error) => Err(error),
-    }
 }

@@ -3,6 +3,7 @@
 //! URIs and keyword strings are understood; the environment is not read here, it comes in as
 //! [`Defaults`]. Does not connect, and does not support several hosts in one string.
 
+mod encryption;
 mod keywords;
 mod parts;
 mod passfile;
@@ -12,6 +13,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use encryption::{
+    ChannelBinding, ClientCertificate, Encryption, Negotiation, Roots, SslMode, TlsVersion,
+};
 use parts::Parts;
 
 /// What the surroundings of the process add to a connection string that does not say it itself.
@@ -23,6 +27,28 @@ pub struct Defaults {
     pub password: Option<Password>,
     /// `PGPASSFILE`, else `~/.pgpass`.
     pub passfile: Option<PathBuf>,
+    /// `~/.postgresql`, where libpq looks for certificates that are not named.
+    pub certificates: Option<PathBuf>,
+    /// Further keywords with their values: `PGSSLMODE` and its kind.
+    pub keywords: Vec<(&'static str, String)>,
+}
+
+impl Defaults {
+    /// libpq's variables that stand for a keyword of encryption, with that keyword.
+    pub const VARIABLES: [(&'static str, &'static str); 12] = [
+        ("PGSSLMODE", "sslmode"),
+        ("PGSSLROOTCERT", "sslrootcert"),
+        ("PGSSLCERT", "sslcert"),
+        ("PGSSLKEY", "sslkey"),
+        ("PGSSLCRL", "sslcrl"),
+        ("PGSSLCRLDIR", "sslcrldir"),
+        ("PGSSLSNI", "sslsni"),
+        ("PGSSLCERTMODE", "sslcertmode"),
+        ("PGSSLNEGOTIATION", "sslnegotiation"),
+        ("PGSSLMINPROTOCOLVERSION", "ssl_min_protocol_version"),
+        ("PGSSLMAXPROTOCOLVERSION", "ssl_max_protocol_version"),
+        ("PGCHANNELBINDING", "channel_binding"),
+    ];
 }
 
 /// A secret: shown nowhere.
@@ -56,17 +82,6 @@ pub enum Host {
     Unix(PathBuf),
 }
 
-/// How the string wants the connection encrypted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SslMode {
-    /// Never.
-    Disable,
-    /// Only if the server insists.
-    Allow,
-    /// If the server can.
-    Prefer,
-}
-
 /// A connection string, understood and completed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dsn {
@@ -75,8 +90,9 @@ pub struct Dsn {
     user: String,
     password: Option<Password>,
     database: String,
-    sslmode: SslMode,
-    sslrootcert: Option<PathBuf>,
+    /// As whom the server's certificate has to know it.
+    server_name: String,
+    encryption: Box<Encryption>,
     options: Option<String>,
     application_name: Option<String>,
     connect_timeout: Duration,
@@ -111,14 +127,17 @@ pub enum DsnError {
         /// What would be allowed.
         expected: &'static str,
     },
-    /// TLS is asked for.
+    /// A mode that something else makes pointless.
     #[error(
-        "the connection string asks for sslmode={sslmode}, and TLS to servers is not supported yet; \
-         use sslmode=prefer or disable over a network that you trust"
+        "the connection string has sslmode={sslmode}, which is too weak for {with}; use {use_instead}"
     )]
-    Tls {
-        /// The mode asked for.
-        sslmode: String,
+    Weak {
+        /// The mode.
+        sslmode: &'static str,
+        /// What asks for more.
+        with: &'static str,
+        /// What would do.
+        use_instead: &'static str,
     },
     /// More than one host.
     #[error("the connection string names several hosts; name the one that is to be used")]
@@ -144,6 +163,9 @@ impl Dsn {
             None => keywords::pairs(text)?,
         };
         let mut parts = Parts::default();
+        for (keyword, value) in &defaults.keywords {
+            parts.put(keyword, value.clone())?;
+        }
         for (keyword, value) in pairs {
             parts.put(&keyword, value)?;
         }
@@ -185,13 +207,13 @@ impl Dsn {
     }
 
     /// How the connection is to be encrypted.
-    pub const fn sslmode(&self) -> SslMode {
-        self.sslmode
+    pub const fn encryption(&self) -> &Encryption {
+        &self.encryption
     }
 
-    /// The certificates to trust, for when TLS is supported.
-    pub fn sslrootcert(&self) -> Option<&Path> {
-        self.sslrootcert.as_deref()
+    /// The name that the server's certificate has to be for: `host`, whatever `hostaddr` says.
+    pub fn server_name(&self) -> &str {
+        &self.server_name
     }
 
     /// Command-line options for the server process.
@@ -236,19 +258,21 @@ impl Dsn {
         }
     }
 
-    /// The same for `tokio_postgres`.
+    /// Role, database, password and options for `tokio_postgres`, over a stream that is open.
     pub fn to_tokio_postgres(&self) -> tokio_postgres::Config {
+        use tokio_postgres::config::{ChannelBinding as Binding, SslMode as Mode, SslNegotiation};
         let mut config = tokio_postgres::Config::new();
-        match &self.host {
-            Host::Tcp(name) => config.host(name),
-            Host::Unix(directory) => config.host_path(directory),
-        };
         config
-            .port(self.port)
             .user(&self.user)
             .dbname(&self.database)
-            .ssl_mode(tokio_postgres::config::SslMode::Disable)
-            .connect_timeout(self.connect_timeout);
+            // Encryption has been negotiated: what follows is the session, channel binding included.
+            .ssl_mode(Mode::Require)
+            .ssl_negotiation(SslNegotiation::Direct)
+            .channel_binding(match self.encryption.channel_binding {
+                ChannelBinding::Disable => Binding::Disable,
+                ChannelBinding::Prefer => Binding::Prefer,
+                ChannelBinding::Require => Binding::Require,
+            });
         if let Some(password) = &self.password {
             config.password(password.reveal());
         }

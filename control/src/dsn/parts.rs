@@ -5,12 +5,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Defaults, Dsn, DsnError, Host, Password, SslMode, passfile};
+use super::encryption::EncryptionParts;
+use super::{Defaults, Dsn, DsnError, Host, Password, passfile};
 
 /// libpq waits for ever by default; a command that hangs says nothing, so Segue gives up in time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 const DEFAULT_PORT: u16 = 5432;
+
+const LOCALHOST: &str = "localhost";
 
 /// What a string said, before it is completed.
 #[derive(Default)]
@@ -22,8 +25,7 @@ pub(super) struct Parts {
     password: Option<String>,
     database: Option<String>,
     passfile: Option<PathBuf>,
-    sslmode: Option<SslMode>,
-    sslrootcert: Option<PathBuf>,
+    encryption: EncryptionParts,
     options: Option<String>,
     application_name: Option<String>,
     connect_timeout: Option<Duration>,
@@ -31,6 +33,9 @@ pub(super) struct Parts {
 
 impl Parts {
     pub(super) fn put(&mut self, keyword: &str, value: String) -> Result<(), DsnError> {
+        if self.encryption.put(keyword, &value)? {
+            return Ok(());
+        }
         match keyword {
             "host" => self.host = Some(one_host(value)?),
             "hostaddr" => self.hostaddr = Some(one_host(value)?),
@@ -39,24 +44,11 @@ impl Parts {
             "password" => self.password = Some(value),
             "dbname" => self.database = Some(value),
             "passfile" => self.passfile = Some(value.into()),
-            "sslmode" => self.sslmode = Some(sslmode(&value)?),
-            "sslrootcert" => self.sslrootcert = Some(value.into()),
             "options" => self.options = Some(value),
             "application_name" => self.application_name = Some(value),
             "connect_timeout" => self.connect_timeout = connect_timeout(value)?,
-            "sslcert"
-            | "sslkey"
-            | "sslpassword"
-            | "sslcrl"
-            | "sslcrldir"
-            | "sslcompression"
-            | "sslsni"
-            | "ssl_min_protocol_version"
-            | "ssl_max_protocol_version"
-            | "gssencmode"
-            | "krbsrvname"
+            "krbsrvname"
             | "gsslib"
-            | "channel_binding"
             | "keepalives"
             | "keepalives_idle"
             | "keepalives_interval"
@@ -65,9 +57,7 @@ impl Parts {
             | "fallback_application_name"
             | "client_encoding"
             | "target_session_attrs"
-            | "load_balance_hosts"
-            | "sslcertmode"
-            | "sslnegotiation" => {}
+            | "load_balance_hosts" => {}
             _ => {
                 return Err(DsnError::Keyword {
                     keyword: keyword.to_owned(),
@@ -81,15 +71,18 @@ impl Parts {
         let user = present(self.user)
             .or_else(|| defaults.user.clone())
             .ok_or(DsnError::NoUser)?;
+        let (name, address) = (present(self.host), present(self.hostaddr));
+        let is_named = name.is_some() || address.is_none();
+        let encryption = self.encryption;
         let mut dsn = Dsn {
-            host: host(present(self.hostaddr).or_else(|| present(self.host))),
+            server_name: name.clone().unwrap_or_else(|| LOCALHOST.to_owned()),
+            encryption: Box::new(encryption.complete(defaults.certificates.as_deref(), is_named)?),
+            host: host(address.or(name)),
             port: self.port.unwrap_or(DEFAULT_PORT),
             database: present(self.database).unwrap_or_else(|| user.clone()),
             user,
             password_in_text: self.password.is_some(),
             password: self.password.map(Password),
-            sslmode: self.sslmode.unwrap_or(SslMode::Prefer),
-            sslrootcert: self.sslrootcert,
             options: present(self.options),
             application_name: present(self.application_name),
             connect_timeout: self.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
@@ -115,7 +108,7 @@ fn present(value: Option<String>) -> Option<String> {
 
 fn host(text: Option<String>) -> Host {
     match text {
-        None => Host::Tcp("localhost".to_owned()),
+        None => Host::Tcp(LOCALHOST.to_owned()),
         Some(path) if path.starts_with('/') => Host::Unix(path.into()),
         Some(name) => Host::Tcp(name),
     }
@@ -139,22 +132,6 @@ fn port(value: String) -> Result<Option<u16>, DsnError> {
             expected: "a port between 1 and 65535",
         }),
         Ok(port) => Ok(Some(port)),
-    }
-}
-
-fn sslmode(value: &str) -> Result<SslMode, DsnError> {
-    match value {
-        "disable" => Ok(SslMode::Disable),
-        "allow" => Ok(SslMode::Allow),
-        "prefer" => Ok(SslMode::Prefer),
-        "require" | "verify-ca" | "verify-full" => Err(DsnError::Tls {
-            sslmode: value.to_owned(),
-        }),
-        _ => Err(DsnError::Value {
-            keyword: "sslmode",
-            value: value.to_owned(),
-            expected: "one of disable, allow, prefer, require, verify-ca, verify-full",
-        }),
     }
 }
 

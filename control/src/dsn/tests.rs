@@ -29,7 +29,7 @@ fn uris_mean_what_they_mean_to_libpq() {
     );
     assert_eq!(dsn.password().unwrap().reveal(), "s:cret");
     assert_eq!(dsn.connect_timeout(), Duration::from_secs(3));
-    assert_eq!(dsn.sslmode(), SslMode::Disable);
+    assert_eq!(dsn.encryption().mode, SslMode::Disable);
     assert!(dsn.password_in_text());
     check("postgresql://", "postgres://me@localhost:5432/me");
     check("postgres://bob@[::1]:7/x", "postgres://bob@[::1]:7/x");
@@ -51,7 +51,7 @@ fn keyword_strings_mean_what_they_mean_to_libpq() {
         "postgres://al'ice@db:7/shop",
     );
     assert_eq!(dsn.password().unwrap().reveal(), "a b");
-    assert_eq!(dsn.sslrootcert(), Some(Path::new("/ca.pem")));
+    assert_eq!(dsn.encryption().roots, Roots::File("/ca.pem".into()));
 }
 
 #[test]
@@ -65,7 +65,6 @@ fn no_text_shows_the_password() {
 
 #[test]
 fn what_is_not_supported_is_said() {
-    assert!(refused("postgres://h/d?sslmode=verify-full").contains("TLS to servers"));
     assert!(refused("postgres://h/d?sslmode=yes").contains("one of disable"));
     assert!(refused("postgres://h/d?colour=red").contains("colour"));
     assert!(refused("postgres://a,b/d").contains("several hosts"));
@@ -104,4 +103,39 @@ fn a_password_file_that_others_can_read_is_not_used() {
     assert!(wide.password().is_none() && wide.warnings()[0].contains("chmod 600"));
     assert_eq!(parse(0o600).password().unwrap().reveal(), "pw");
     std::fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn modes_that_promise_too_little_are_refused() {
+    let text = refused("postgres://h/d?sslrootcert=system&sslmode=require");
+    assert!(
+        text.contains("too weak") && text.contains("verify-full"),
+        "{text}"
+    );
+    assert!(refused("postgres://h/d?sslnegotiation=direct").contains("too weak"));
+    assert!(refused("hostaddr=10.0.0.1 sslmode=verify-full").contains("without host"));
+    assert!(refused("postgres://h/d?ssl_min_protocol_version=SSLv3").contains("TLSv1.2"));
+    assert!(refused("postgres://h/d?gssencmode=require").contains("GSSAPI"));
+}
+
+#[test]
+fn the_surroundings_complete_what_the_string_does_not_say() {
+    let with = |keywords: &[(&'static str, &str)]| Defaults {
+        keywords: keywords
+            .iter()
+            .map(|(name, value)| (*name, (*value).to_owned()))
+            .collect(),
+        ..defaults()
+    };
+    let system = with(&[("sslrootcert", "system")]);
+    let dsn = Dsn::parse("postgres://h/d", &system).unwrap();
+    assert_eq!(dsn.encryption().mode, SslMode::VerifyFull);
+    let required = with(&[("sslmode", "require")]);
+    let dsn = Dsn::parse("postgres://h/d?sslmode=disable", &required).unwrap();
+    assert_eq!(dsn.encryption().mode, SslMode::Disable);
+    let both = Dsn::parse("host=db hostaddr=10.0.0.1 sslmode=verify-full", &defaults()).unwrap();
+    assert_eq!(
+        (both.server_name(), both.server().as_str()),
+        ("db", "10.0.0.1:5432")
+    );
 }

@@ -1,7 +1,10 @@
-//! Connections to servers, below the protocol.
+//! Connections to servers, below the protocol: sockets, and the ways in which `sslmode` lets them
+//! be encrypted.
 //!
-//! Does not log in.
+//! Every connection that Segue originates is opened here. Does not log in.
 
+mod open;
 mod stream;
 
+pub use open::{Route, Way};
 pub use stream::{ServerStream, end_without_notice};

@@ -10,6 +10,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
+use crate::tls::end_point;
+
 /// An open connection to a server.
 #[derive(Debug)]
 pub enum ServerStream {
@@ -19,6 +21,33 @@ pub enum ServerStream {
     Unix(UnixStream),
     /// Over TCP, encrypted. Boxed: it is a hundred times the size of the others.
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl ServerStream {
+    /// The socket below, if it is one of TCP.
+    pub fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(stream) => Some(stream),
+            Self::Unix(_) => None,
+            Self::Tls(stream) => Some(stream.get_ref().0),
+        }
+    }
+
+    /// Whether it is encrypted.
+    pub const fn is_encrypted(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
+    /// The server's name for channel binding, where it is encrypted and its certificate has one.
+    pub fn end_point(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => None,
+            Self::Tls(stream) => {
+                let certificates = stream.get_ref().1.peer_certificates()?;
+                end_point(certificates.first()?)
+            }
+        }
+    }
 }
 
 impl AsyncRead for ServerStream {
@@ -86,10 +115,10 @@ impl AsyncWrite for ServerStream {
 /// A peer that closes its socket without TLS's own goodbye has ended like any other: frames carry
 /// their lengths, so that nothing cut short is taken for whole. PostgreSQL sees it the same way.
 pub fn end_without_notice(read: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
-    match read {
+    match &read {
         Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
             Poll::Ready(Ok(()))
         }
-        other => other,
+        Poll::Ready(_) | Poll::Pending => read,
     }
 }
