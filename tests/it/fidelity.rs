@@ -30,6 +30,9 @@ pub(crate) const SCHEMA: &str = "
         $$ BEGIN RAISE NOTICE 'word %', NEW.word; RETURN NEW; END $$;
     CREATE TRIGGER shout BEFORE INSERT OR UPDATE ON loud FOR EACH ROW EXECUTE FUNCTION shout();
     CREATE TABLE keyless (n int);
+    CREATE SCHEMA elsewhere;
+    CREATE TABLE moved (id int PRIMARY KEY);
+    CREATE TABLE elsewhere.moved (id int PRIMARY KEY, more text);
     CREATE VIEW cheap AS SELECT id, name FROM item WHERE price < 10;
 ";
 

@@ -94,6 +94,29 @@ async fn a_temporary_schema_is_made_when_the_client_makes_it() {
 }
 
 #[tokio::test]
+async fn a_search_path_that_ends_in_the_temporary_schema_is_captured() {
+    let fidelity = Fidelity::new().await;
+    let script = queries(&[
+        "SET search_path TO public, pg_temp",
+        "INSERT INTO item (id, name) VALUES (100, 'captured')",
+        "SELECT pg_my_temp_schema() = 0",
+        "SET search_path TO \"$user\", PUBLIC , PG_TEMP",
+        "INSERT INTO item (id, name) VALUES (101, 'not captured: nobody has that schema')",
+        "SET search_path TO nowhere, pg_temp, public",
+        "INSERT INTO item (id, name) VALUES (102, 'not captured')",
+        "SELECT pg_my_temp_schema() = 0",
+        "CREATE TABLE item (id int PRIMARY KEY, name text)",
+        "INSERT INTO item (id, name) VALUES (103, 'temporary')",
+        "SET search_path TO public, pg_temp",
+        "UPDATE item SET name = 'captured' WHERE id = 1",
+        "DROP TABLE pg_temp.item",
+        "UPDATE item SET name = 'captured' WHERE id = 2",
+    ]);
+    fidelity.check(&script).await;
+    fidelity.finish(1).await;
+}
+
+#[tokio::test]
 async fn errors_look_the_same_down_to_their_position() {
     let fidelity = Fidelity::new().await;
     let script = queries(&[
@@ -243,6 +266,65 @@ async fn portals_and_forgotten_statements_look_the_same() {
     ];
     fidelity.check(&script).await;
     fidelity.finish(2).await;
+}
+
+#[tokio::test]
+async fn a_portal_that_has_been_run_cannot_be_run_again() {
+    let fidelity = Fidelity::new().await;
+    let script = [
+        step(&[
+            parse("s", "UPDATE item SET price = 1 WHERE id = $1"),
+            sync(),
+        ]),
+        step(&[
+            bind("", "s", &["1"], &[]),
+            execute("", 0),
+            execute("", 0),
+            execute("", 0),
+            sync(),
+        ]),
+        step(&[
+            bind("named", "s", &["2"], &[]),
+            execute("named", 0),
+            execute("named", 0),
+            sync(),
+        ]),
+        step(&[query("BEGIN")]),
+        step(&[bind("named", "s", &["3"], &[]), execute("named", 0), sync()]),
+        step(&[execute("named", 0), sync()]),
+        step(&[execute("named", 0), sync()]),
+        step(&[query("ROLLBACK")]),
+        step(&[bind("", "s", &["4"], &[]), execute("", 0), sync()]),
+    ];
+    let frames = fidelity.check(&script).await;
+    assert_eq!(tags(&frames)[&'E'], 4);
+    fidelity.finish(1).await;
+}
+
+#[tokio::test]
+async fn a_result_that_another_search_path_changes_is_refused() {
+    let fidelity = Fidelity::new().await;
+    let returning = "INSERT INTO moved VALUES ($1) RETURNING *";
+    let script = [
+        step(&[parse("s", returning), describe_statement("s"), sync()]),
+        step(&[bind("", "s", &["1"], &[]), execute("", 0), sync()]),
+        step(&[query("SET search_path = elsewhere")]),
+        step(&[bind("", "s", &["2"], &[]), execute("", 0), sync()]),
+        step(&[bind("", "s", &["3"], &[]), execute("", 0), sync()]),
+        step(&[query("SET search_path = public")]),
+        step(&[bind("", "s", &["4"], &[]), execute("", 0), sync()]),
+        step(&[query("ALTER TABLE item ADD made_later int")]),
+        step(&[
+            parse("i", "UPDATE item SET price = 1 WHERE id = $1 RETURNING *"),
+            sync(),
+        ]),
+        step(&[bind("", "i", &["1"], &[]), execute("", 0), sync()]),
+        step(&[query("ALTER TABLE item DROP made_later")]),
+        step(&[bind("", "i", &["1"], &[]), execute("", 0), sync()]),
+    ];
+    let frames = fidelity.check(&script).await;
+    // The log ends at the change of the schema, so there is nothing more to be equal.
+    assert_eq!(tags(&frames)[&'E'], 3);
 }
 
 #[tokio::test]

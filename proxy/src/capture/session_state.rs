@@ -9,13 +9,20 @@ use protocol::decide::statement::{SessionFacts, SessionKnowledge};
 const TEMPORARY_MAX: usize = 100;
 
 /// One row of texts. Every name is qualified, so that the search path cannot change its meaning;
-/// an array is made JSON, so that no setting changes its form. Where `pg_temp` is on the search path
-/// before the session has a temporary schema, `current_schemas` would make one: then it is not called.
+/// an array is made JSON, so that no setting changes its form. Where `pg_temp` is the first schema of
+/// the search path that is there, and the session has no temporary schema yet, `current_schemas`
+/// would make one: it is called only if `pg_temp` is not named or the first schema named is another
+/// one that is there.
 pub(super) const SESSION_QUERY: &str = "\
 SELECT current_user::pg_catalog.text, \
 CASE WHEN pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0 \
 OR pg_catalog.strpos(pg_catalog.lower(pg_catalog.current_setting('search_path')), 'pg_temp') \
 OPERATOR(pg_catalog.=) 0 \
+OR EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname OPERATOR(pg_catalog.=) \
+pg_catalog.lower(pg_catalog.btrim(pg_catalog.split_part(\
+pg_catalog.current_setting('search_path'), ',', 1))) \
+AND pg_catalog.has_schema_privilege(oid, 'USAGE') \
+AND nspname OPERATOR(pg_catalog.!~) '^pg_') \
 THEN pg_catalog.array_to_json(pg_catalog.current_schemas(true))::pg_catalog.text END, \
 (SELECT pg_catalog.json_agg(c.relname)::pg_catalog.text FROM (SELECT relname \
 FROM pg_catalog.pg_class \

@@ -154,14 +154,10 @@ impl<C, S> Session<C, S> {
         let (channel, queue) = (&mut self.from_source, &mut self.queue);
         match (action, &mut self.capturing) {
             (Action::Forward, _) | (_, None) => channel.approve(header),
-            (Action::Drop, Some(capturing)) => {
-                if tag == Tag::RowDescription && !capturing.is_asking() {
-                    describe(action, header, channel, queue);
-                } else {
-                    channel.discard(header);
-                }
+            (Action::Drop, Some(_)) => channel.discard(header),
+            (Action::NoData | Action::TakeDescription, Some(_)) => {
+                describe(action, header, channel, queue);
             }
-            (Action::NoData, Some(_)) => describe(action, header, channel, queue),
             (Action::CutColumn | Action::TakeRow | Action::OwnRow, Some(capturing)) => {
                 if tag == Tag::RowDescription {
                     describe(action, header, channel, queue);

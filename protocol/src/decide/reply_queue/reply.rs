@@ -14,6 +14,8 @@ pub enum Action {
     CutColumn,
     /// A RowDescription in whose place the client gets NoData.
     NoData,
+    /// A RowDescription of only the hidden column.
+    TakeDescription,
     /// A DataRow that holds only the hidden column.
     TakeRow,
     /// A DataRow of the proxy's own query.
@@ -130,7 +132,10 @@ impl<N: Note> ReplyQueue<N> {
                 Ok(self.answered(action, Event::Answered))
             }
             (Request::DescribeStatement, Tag::ParameterDescription) => {
-                Ok(Reply::only(Action::Forward))
+                Ok(Reply::only(match front.asker {
+                    Asker::Client => Action::Forward,
+                    Asker::Proxy => Action::Drop,
+                }))
             }
             (Request::FunctionCall, Tag::FunctionCallResponse) => self.completed(tag),
             (Request::Query | Request::Execute, _) => self.statement(tag),
@@ -298,6 +303,7 @@ fn columns<N: Note>(entry: &Entry<N>) -> Action {
     match (entry.asker, entry.hidden()) {
         (Asker::Client, Hidden::Absent) => Action::Forward,
         (Asker::Client, Hidden::LastColumn) => Action::CutColumn,
-        (Asker::Proxy, _) | (Asker::Client, Hidden::WholeRow) => Action::Drop,
+        (Asker::Client, Hidden::WholeRow) => Action::TakeDescription,
+        (Asker::Proxy, _) => Action::Drop,
     }
 }

@@ -81,7 +81,7 @@ fn receive(queue: &mut ReplyQueue<Hidden>, step: &str) -> Option<Event<Hidden>> 
     };
     let done = match reply.action {
         Action::Forward => None,
-        Action::Drop => Some('-'),
+        Action::Drop | Action::TakeDescription => Some('-'),
         Action::CutColumn => Some('~'),
         Action::NoData => Some('n'),
         Action::TakeRow => Some('h'),

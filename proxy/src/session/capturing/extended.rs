@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use protocol::decide::reply_queue::Request;
-use protocol::decide::statement::{Analysis, ClientColumns, Mode};
+use protocol::decide::statement::{Analysis, ClientColumns, Mode, Write};
 use protocol::wire::frame::Header;
 use protocol::wire::frontend::{Bind, Close, Describe, Execute, Named, Parse};
 
@@ -22,6 +22,11 @@ const NAMES_SIZE_MAX: usize = 8 * 1024;
 
 /// A larger Bind is not held in memory to be rewritten: its statement is sent again as it came.
 const BIND_SIZE_MAX: usize = 16 << 20;
+
+/// A statement of the proxy's own, for a moment, and its text: it returns no rows and changes
+/// nothing, and a portal of it can be run once only.
+const SPENT_NAME: &str = "segue: a portal that has been run";
+const SPENT_TEXT: &str = "UNLISTEN \"segue: nobody listens here\"";
 
 /// The format code of binary values.
 const BINARY: i16 = 1;
@@ -129,7 +134,7 @@ impl Capturing {
             .is_some_and(|it| it.client_columns == ClientColumns::None);
         if whole_rows && portal.ran.replace(true) {
             let name = Bytes::copy_from_slice(name);
-            return self.spent(name, header, outbound);
+            return self.spent(&name, header, outbound);
         }
         // Without RETURNING the server does not count rows: what the client would get from a limit
         // is that it is ignored.
@@ -150,13 +155,43 @@ impl Capturing {
         Step::Decided
     }
 
-    /// A portal without RETURNING cannot be run again; with the hidden column it could. It is
-    /// closed, so that what the client asks for fails as it would have.
+    /// A portal without RETURNING cannot be run again; with the hidden column it could. One that
+    /// has been run and cannot be again takes its name, so that what the client asks for fails
+    /// as it would have.
     #[cold]
-    fn spent(&mut self, name: Bytes, header: Header, outbound: &mut Outbound<'_>) -> Step {
-        let note = Note::Portal(self.portals.change(&name, None));
-        Close(Named::Portal(name)).encode(outbound.channel.insert());
-        outbound.queue.push_own(Request::Close, note);
+    fn spent(&mut self, name: &Bytes, header: Header, outbound: &mut Outbound<'_>) -> Step {
+        let stand_in = Parse {
+            name: SPENT_NAME.into(),
+            query: SPENT_TEXT.into(),
+            types: Bytes::from_static(&[0; 2]),
+        };
+        let bind = Bind {
+            portal: name.clone(),
+            statement: stand_in.name.clone(),
+            parameters: Bytes::from_static(&[0; 4]),
+            result_formats: Vec::new(),
+        };
+        let execute = Execute {
+            portal: name.clone(),
+            rows_max: 0,
+        };
+        let closed = Note::Portal(self.portals.change(name, None));
+        let out = outbound.channel.insert();
+        Close(Named::Portal(name.clone())).encode(out);
+        stand_in.encode(out);
+        bind.encode(out);
+        // The portal holds what it needs of its statement.
+        Close(Named::Statement(stand_in.name)).encode(out);
+        execute.encode(out);
+        outbound.queue.push_own(Request::Close, closed);
+        for request in [
+            Request::Parse,
+            Request::Bind,
+            Request::Close,
+            Request::Execute,
+        ] {
+            outbound.queue.push_own(request, Note::Nothing);
+        }
         self.opaque(Request::Execute, header, outbound)
     }
 
@@ -198,6 +233,9 @@ impl Capturing {
                 .change(&settled.parse.name, Some(Rc::clone(&settled)));
             self.statements.confirm(&change);
             return settled;
+        }
+        if remembers_result(&text, &settled) {
+            revalidate(&text, outbound);
         }
         self.send_again(&settled, outbound);
         settled
@@ -268,6 +306,32 @@ impl Text {
             ..self.parse.clone()
         };
         parse.encode(channel.insert());
+    }
+}
+
+/// The server refuses a statement whose result has changed since its Parse; another Parse would make
+/// it forget that. What it says to a Describe it would have said to the client's Bind.
+#[cold]
+fn revalidate(text: &Text, outbound: &mut Outbound<'_>) {
+    let describe = Describe(Named::Statement(text.parse.name.clone()));
+    describe.encode(outbound.channel.insert());
+    let request = Request::DescribeStatement;
+    outbound.queue.push_own(request, Note::Nothing);
+}
+
+/// Whether the server may refuse what it has because its result has changed. A rewritten text that
+/// is to be rewritten no more could fail for the sake of its hidden column: it is not asked about.
+fn remembers_result(held: &Text, settled: &Text) -> bool {
+    let returns = |text: &Text| {
+        let mut statements = text.analysis.statements.iter();
+        statements.any(|it| match it.write {
+            Write::Captured(captured) => captured.client_columns != ClientColumns::None,
+            Write::None | Write::Outside | Write::Deferred(_) | Write::Suspect(_) => true,
+        })
+    };
+    match (held.form, settled.form) {
+        (Form::Rewritten, Form::Original) => false,
+        (Form::Rewritten | Form::Original, _) => returns(settled),
     }
 }
 

@@ -96,6 +96,10 @@ pub(in crate::session) fn describe(
     match action {
         Action::CutColumn => description.encode(channel.insert()),
         Action::NoData => no_data(channel.insert()),
-        Action::Forward | Action::Drop | Action::TakeRow | Action::OwnRow => (),
+        Action::Forward
+        | Action::Drop
+        | Action::TakeDescription
+        | Action::TakeRow
+        | Action::OwnRow => (),
     }
 }

@@ -191,17 +191,32 @@ fn a_portal_without_returning_is_run_once_only() {
         let bind = frame(b'B', b"\0\0\0\0\0\0\0\0");
         let bound = frame(b'B', b"\0\0\0\0\0\0\0\x01\0\x01");
         let execute = frame(b'E', b"\0\0\0\0\0");
-        let close = frame(b'C', b"P\0");
+        let name = b"segue: a portal that has been run\0";
+        let text = b"UNLISTEN \"segue: nobody listens here\"\0";
+        let stand_in = [
+            frame(b'C', b"P\0"),
+            frame(b'P', &[&name[..], text, b"\0\0"].concat()),
+            frame(b'B', &[b"\0", &name[..], &[0; 6]].concat()),
+            frame(b'C', &[b"S", &name[..]].concat()),
+            execute.clone(),
+        ];
         let sent = [&bind[..], &execute, &execute].concat();
-        let expected = [&bound[..], &execute, &close, &execute].concat();
+        let expected = [&bound[..], &execute, &stand_in.concat(), &execute].concat();
         peers.ask(&sent, &expected).await;
 
         let complete = frame(b'C', b"DELETE 1\0");
-        let error = frame(b'E', b"SERROR\0VERROR\0C34000\0\0");
+        let error = frame(b'E', b"SERROR\0VERROR\0C55000\0\0");
         let acknowledged = [frame(b'1', b""), frame(b'2', b"")].concat();
         let row = data_row(&[Some(&record())]);
-        let closed = frame(b'3', b"");
-        let sent = [&acknowledged[..], &row, &complete, &closed, &error].concat();
+        let stood_in = [
+            frame(b'3', b""),
+            frame(b'1', b""),
+            frame(b'2', b""),
+            frame(b'3', b""),
+            frame(b'C', b"UNLISTEN\0"),
+        ];
+        let stood_in = stood_in.concat();
+        let sent = [&acknowledged[..], &row, &complete, &stood_in, &error].concat();
         let expected = [&acknowledged[..], &complete, &error].concat();
         peers.answer(&sent, &expected).await;
     });
