@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
-use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -56,10 +56,10 @@ impl Worker {
         let thread = std::thread::Builder::new()
             .name(format!("segue-proxy-{number}"))
             .spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread()
+                let runtime = Builder::new_current_thread()
                     .enable_all()
-                    .build()?;
-                LocalSet::new().block_on(&runtime, serve(shared, accepted));
+                    .build_local(LocalOptions::default())?;
+                runtime.block_on(serve(shared, accepted));
                 Ok(())
             })
             .map_err(ProxyError::Thread)?;

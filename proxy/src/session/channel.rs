@@ -18,11 +18,16 @@ use bytes::{Buf, Bytes, BytesMut};
 use protocol::wire::frame::{self, FrameError, HEADER_SIZE, Header};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
-/// Room made for a read: a page of OLTP frames. An idle connection holds two of these.
-const READ_SIZE: usize = 8 * 1024;
+/// Room made for a read at first: a few OLTP frames. An idle connection holds two of these.
+const READ_SIZE: usize = 2 * 1024;
 
-/// Room made once a read has filled all there was: results, COPY, large values.
-const READ_SIZE_BUSY: usize = 128 * 1024;
+/// Room made at most. It grows fourfold whenever a read has filled all that there was: results,
+/// COPY, large values.
+const READ_SIZE_MAX: usize = 128 * 1024;
+
+/// What an idle connection may keep for one direction: results of this size are common, and are not
+/// worth an allocation each.
+const REST_SIZE_MAX: usize = 4 * READ_SIZE;
 
 /// The other side is not read while this much waits to be written: a slow peer slows its partner
 /// down and does not fill our memory.
@@ -40,9 +45,11 @@ pub(super) enum Moved {
 }
 
 /// One direction of a session.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Channel {
     buffer: BytesMut,
+    /// Room to make for the next read.
+    room: usize,
     /// How many bytes of `buffer` may be written.
     approved: usize,
     /// How many bytes of an approved frame have not arrived yet.
@@ -57,13 +64,36 @@ pub(super) struct Channel {
     sent: u64,
 }
 
+impl Default for Channel {
+    fn default() -> Self {
+        Self::starting_with(BytesMut::new())
+    }
+}
+
 impl Channel {
     /// Starts with what had been read before.
     pub(super) fn starting_with(buffer: BytesMut) -> Self {
         Self {
             buffer,
-            ..Self::default()
+            room: READ_SIZE,
+            approved: 0,
+            passing: 0,
+            rewritten: BytesMut::new(),
+            busy: false,
+            unflushed: false,
+            received: 0,
+            sent: 0,
         }
+    }
+
+    /// Whether nothing is here: not to be decided about, not to be written, not to be flushed.
+    pub(super) fn is_empty(&self) -> bool {
+        self.buffer.is_empty() && self.rewritten.is_empty() && !self.unflushed
+    }
+
+    /// Whether the last read filled all the room that there was, so that more is likely there.
+    pub(super) const fn is_busy(&self) -> bool {
+        self.busy
     }
 
     /// How many bytes wait to be written.
@@ -128,7 +158,7 @@ impl Channel {
     /// Takes the next frame, which has arrived in full, out of the direction.
     pub(super) fn discard(&mut self, header: Header) {
         self.hand_over();
-        self.buffer.advance(header.len.min(self.buffer.len()));
+        cut(&mut self.buffer, header.len);
     }
 
     /// Where a frame is written that takes the place of one, or is the proxy's own. Nothing may be
@@ -144,7 +174,7 @@ impl Channel {
             && !approved.is_empty()
         {
             self.rewritten.extend_from_slice(approved);
-            self.buffer.advance(self.approved);
+            cut(&mut self.buffer, self.approved);
             self.approved = 0;
         }
     }
@@ -158,14 +188,16 @@ impl Channel {
         if self.pending() >= PENDING_MAX {
             return Poll::Ready(Ok(Moved::Idle));
         }
-        let room = if self.busy { READ_SIZE_BUSY } else { READ_SIZE };
-        if self.buffer.capacity() - self.buffer.len() < room / 4 {
-            self.buffer.reserve(room);
+        if self.buffer.capacity() - self.buffer.len() < self.room / 4 {
+            self.buffer.reserve(self.room);
         }
         let before = self.buffer.capacity() - self.buffer.len();
         let count = ready!(pin!(from.read_buf(&mut self.buffer)).poll(context))?;
         self.busy = count == before;
         self.received += count as u64;
+        if self.busy {
+            self.room = (self.room * 4).min(READ_SIZE_MAX);
+        }
         self.pass();
         Poll::Ready(Ok(if count == 0 { Moved::End } else { Moved::Some }))
     }
@@ -184,7 +216,7 @@ impl Channel {
         context: &mut Context<'_>,
     ) -> Poll<io::Result<Moved>> {
         let approved = self.buffer.get(..self.approved).unwrap_or_default();
-        let into = Pin::new(into);
+        let mut into = Pin::new(into);
         let count = match (self.rewritten.is_empty(), approved.is_empty()) {
             (true, true) if self.unflushed => {
                 ready!(into.poll_flush(context))?;
@@ -192,39 +224,60 @@ impl Channel {
                 return Poll::Ready(Ok(Moved::Idle));
             }
             (true, true) => return Poll::Ready(Ok(Moved::Idle)),
-            (true, false) => ready!(into.poll_write(context, approved))?,
-            (false, true) => ready!(into.poll_write(context, &self.rewritten))?,
+            (true, false) => ready!(into.as_mut().poll_write(context, approved))?,
+            (false, true) => ready!(into.as_mut().poll_write(context, &self.rewritten))?,
             (false, false) => {
                 let slices = [IoSlice::new(&self.rewritten), IoSlice::new(approved)];
-                ready!(into.poll_write_vectored(context, &slices))?
+                ready!(into.as_mut().poll_write_vectored(context, &slices))?
             }
         };
         if count == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
-        self.unflushed = true;
         self.written(count);
+        self.unflushed = self.pending() > 0 || into.poll_flush(context)?.is_pending();
         Poll::Ready(Ok(Moved::Some))
     }
 
     fn written(&mut self, count: usize) {
         self.sent += count as u64;
         let first = count.min(self.rewritten.len());
-        self.rewritten.advance(first);
+        cut(&mut self.rewritten, first);
         let second = (count - first).min(self.approved);
-        self.buffer.advance(second);
+        cut(&mut self.buffer, second);
         self.approved -= second;
         self.shrink();
     }
 
-    /// A buffer that grew for one large frame or a busy time is given back.
+    /// A buffer that grew for one large frame is given back.
     fn shrink(&mut self) {
         if self.rewritten.is_empty() && self.rewritten.capacity() > PENDING_MAX {
             self.rewritten = BytesMut::new();
         }
-        if self.buffer.is_empty() && self.buffer.capacity() > 2 * READ_SIZE_BUSY {
+        if self.buffer.is_empty() && self.buffer.capacity() > 2 * READ_SIZE_MAX {
             self.buffer = BytesMut::new();
         }
+    }
+
+    /// Nothing is under way: buffers that grew are given back.
+    pub(super) fn rest(&mut self) {
+        if self.buffer.is_empty() && self.buffer.capacity() > REST_SIZE_MAX {
+            self.buffer = BytesMut::new();
+            self.room = REST_SIZE_MAX;
+        }
+        if self.rewritten.is_empty() && self.rewritten.capacity() > REST_SIZE_MAX {
+            self.rewritten = BytesMut::new();
+        }
+    }
+}
+
+/// Takes bytes off the front. A buffer that gets empty starts at its beginning again, in memory
+/// that the processor has at hand.
+fn cut(buffer: &mut BytesMut, count: usize) {
+    if count >= buffer.len() {
+        buffer.clear();
+    } else {
+        buffer.advance(count);
     }
 }
 

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::channel::Moved;
+use super::channel::{Channel, Moved};
 use super::{Peer, REQUESTS_MAX, Session, SessionError};
 
 /// How a session ended, if nothing went wrong.
@@ -31,6 +31,19 @@ enum Turn {
     Ended(End),
 }
 
+/// What came of trying to read from one side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// It was not tried: there is no room, or nothing may be taken now.
+    Idle,
+    /// Something came, and more may be there.
+    Moved,
+    /// All that was there has been taken, and the task is woken when more comes.
+    Emptied,
+    /// There was nothing, and the task is woken when something comes.
+    Waiting,
+}
+
 impl<C, S> Session<C, S>
 where
     C: AsyncRead + AsyncWrite + Unpin,
@@ -43,6 +56,7 @@ where
                 Turn::Moved => (),
                 Turn::Waiting => {
                     self.publish();
+                    self.rest();
                     return Poll::Pending;
                 }
                 Turn::Ended(end) => {
@@ -57,31 +71,51 @@ where
         if self.is_asked_to_end(context) {
             return Ok(Turn::Ended(End::ShutDown));
         }
-        let read_client = self.read_client(context)?;
+        let from_client = self.read_client(context)?;
         self.decide_frontend()?;
         let resumed = self.poll_waiting(context);
         let wrote_source = self.write_source(context);
         let released = self.poll_held(context);
-        let read_source = self.read_source(context);
+        let from_source = self.read_source(context);
         self.decide_backend()?;
         let wrote_client = self.write_client(context)?;
         let is_over = self.source_state.is_over() && self.held.is_none();
         if is_over && self.from_source.pending() == 0 {
             return self.source_is_over();
         }
-        let moved = [
-            read_client,
-            resumed,
-            wrote_source,
-            released,
-            read_source,
-            wrote_client,
-        ];
-        Ok(if moved.contains(&Some(Moved::Some)) {
+        let reads = [from_client, from_source];
+        // What came in this turn may have ended a transaction that the drain waited for.
+        if self.is_spent(reads) && !self.is_asked_to_end(context) {
+            return Ok(Turn::Waiting);
+        }
+        let moved = reads
+            .iter()
+            .any(|read| matches!(read, Reading::Moved | Reading::Emptied));
+        let others = [resumed, wrote_source, released, wrote_client];
+        Ok(if moved || others.contains(&Some(Moved::Some)) {
             Turn::Moved
         } else {
             Turn::Waiting
         })
+    }
+
+    /// Whether another turn cannot find anything to do: both sides were asked, and nothing that
+    /// they said is left here. The usual end of a turn, seen without taking another one.
+    fn is_spent(&self, reads: [Reading; 2]) -> bool {
+        reads
+            .iter()
+            .all(|read| matches!(read, Reading::Emptied | Reading::Waiting))
+            && self.from_client.is_empty()
+            && self.from_source.is_empty()
+            && self.held.is_none()
+    }
+
+    /// Nothing of the client's is under way: buffers that grew for it are given back.
+    fn rest(&mut self) {
+        if self.queue.is_idle() {
+            self.from_client.rest();
+            self.from_source.rest();
+        }
     }
 
     fn poll_waiting(&mut self, context: &mut Context<'_>) -> Option<Moved> {
@@ -89,44 +123,39 @@ where
         capturing.poll_waiting(context).then_some(Moved::Some)
     }
 
-    fn read_client(&mut self, context: &mut Context<'_>) -> Result<Option<Moved>, SessionError> {
-        let held = self
-            .capturing
-            .as_ref()
-            .is_some_and(|it| it.holds_requests());
+    fn read_client(&mut self, context: &mut Context<'_>) -> Result<Reading, SessionError> {
+        let mut capturing = self.capturing.iter();
+        let held = capturing.any(|it| it.holds_requests());
         if self.client_state == Peer::Gone
             || self.queue.len() >= REQUESTS_MAX
             || held
             || !self.may_read()
         {
-            return Ok(None);
+            return Ok(Reading::Idle);
         }
-        let read = self.from_client.poll_read(&mut self.client, context);
-        match read {
-            Poll::Pending => Ok(None),
-            Poll::Ready(Ok(Moved::End)) => {
+        let read = read(&mut self.from_client, &mut self.client, context);
+        read.map_err(SessionError::Client).map(|it| match it {
+            Come::Read(reading) => reading,
+            Come::End => {
                 self.client_state = Peer::Gone;
-                Ok(Some(Moved::Some))
+                Reading::Moved
             }
-            Poll::Ready(Ok(moved)) => Ok(Some(moved)),
-            Poll::Ready(Err(error)) => Err(SessionError::Client(error)),
-        }
+        })
     }
 
-    fn read_source(&mut self, context: &mut Context<'_>) -> Option<Moved> {
+    fn read_source(&mut self, context: &mut Context<'_>) -> Reading {
         if self.source_state.is_over() || self.held.is_some() {
-            return None;
+            return Reading::Idle;
         }
-        match self.from_source.poll_read(&mut self.source, context) {
-            Poll::Pending => None,
-            Poll::Ready(Ok(Moved::End)) => {
+        match read(&mut self.from_source, &mut self.source, context) {
+            Ok(Come::Read(reading)) => reading,
+            Ok(Come::End) => {
                 self.source_ended(None);
-                Some(Moved::Some)
+                Reading::Moved
             }
-            Poll::Ready(Ok(moved)) => Some(moved),
-            Poll::Ready(Err(error)) => {
+            Err(error) => {
                 self.source_ended(Some(error));
-                Some(Moved::Some)
+                Reading::Moved
             }
         }
     }
@@ -177,4 +206,31 @@ where
             Poll::Ready(Err(error)) => Err(SessionError::Client(error)),
         }
     }
+}
+
+/// What was read from one side, or that nothing more comes.
+enum Come {
+    Read(Reading),
+    End,
+}
+
+/// Reads what has come. A read that leaves room is followed by another one, which usually only
+/// leaves word to be woken: the socket knows that it is empty without a system call. Should that
+/// one fail, what came before is forwarded first, and the next turn finds the failure.
+fn read(
+    channel: &mut Channel,
+    peer: &mut (impl AsyncRead + Unpin),
+    context: &mut Context<'_>,
+) -> io::Result<Come> {
+    Ok(match channel.poll_read(peer, context)? {
+        Poll::Pending => Come::Read(Reading::Waiting),
+        Poll::Ready(Moved::Idle) => Come::Read(Reading::Idle),
+        Poll::Ready(Moved::End) => Come::End,
+        Poll::Ready(Moved::Some) if channel.is_busy() => Come::Read(Reading::Moved),
+        Poll::Ready(Moved::Some) => match channel.poll_read(peer, context) {
+            Poll::Pending => Come::Read(Reading::Emptied),
+            Poll::Ready(Ok(Moved::Some | Moved::Idle) | Err(_)) => Come::Read(Reading::Moved),
+            Poll::Ready(Ok(Moved::End)) => Come::End,
+        },
+    })
 }
