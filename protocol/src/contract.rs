@@ -85,7 +85,8 @@ pub enum Form {
     Plain,
     /// As text, because the type has no send or receive function.
     Text,
-    /// In the send format of an array whose element type has another OID at the target.
+    /// In the send format of an array: its element type may have another OID at the target, and its
+    /// flags may say more than is so.
     Array {
         /// The element type's OID at the target.
         element_oid: u32,

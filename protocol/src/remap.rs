@@ -1,5 +1,7 @@
-//! OIDs inside values: an array or a record of a user-defined type names it by its OID, which is
-//! another one at the target.
+//! A value as the target would send it.
+//!
+//! An array or a record of a user-defined type names it by its OID, which is another one at the
+//! target; and an array may say that it has NULLs when it has none. Everything else is what it is.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -24,15 +26,25 @@ fn array(element_oid: u32, element: &Form, value: &Bytes) -> Result<Bytes, ReadE
     let mut out = BytesMut::with_capacity(value.len());
     let dimensions = reader.i32("array dimensions")?;
     out.put_i32(dimensions);
-    out.put_i32(reader.i32("array flags")?);
+    reader.i32("array flags")?;
+    let flags_at = out.len();
+    out.put_i32(0);
     reader.u32("array element type")?;
     out.put_u32(element_oid);
     for _ in 0..dimensions {
         out.put_i32(reader.i32("array length")?);
         out.put_i32(reader.i32("array lower bound")?);
     }
+    let mut has_nulls = false;
     while reader.remaining() > 0 {
-        put_nullable(&mut out, element, reader.nullable("array element")?)?;
+        let value = reader.nullable("array element")?;
+        has_nulls |= value.is_none();
+        put_nullable(&mut out, element, value)?;
+    }
+    // An array that was assigned to in parts keeps its room for NULLs (`array_set_slice`), and a
+    // server that receives it does not.
+    if let Some(flags) = out.get_mut(flags_at..flags_at.saturating_add(4)) {
+        flags.copy_from_slice(&i32::from(has_nulls).to_be_bytes());
     }
     Ok(out.freeze())
 }
@@ -81,7 +93,7 @@ mod tests {
     #[test]
     fn an_enum_array_names_the_target_type() {
         let mut value = BytesMut::new();
-        for word in [1, 0, 16_400, 2, 1, 3] {
+        for word in [1, 1, 16_400, 2, 1, 3] {
             value.put_i32(word);
         }
         value.put_slice(b"new");
@@ -93,6 +105,25 @@ mod tests {
         let mut expected = value.clone();
         expected[8..12].copy_from_slice(&17_000_u32.to_be_bytes());
         assert_eq!(to_target(&form, &value.freeze()).unwrap(), expected);
+    }
+
+    #[test]
+    fn room_for_nulls_that_are_not_there_is_given_up() {
+        let form = Form::Array {
+            element_oid: 23,
+            element: Box::new(Form::Plain),
+        };
+        let array = |flags, last: &[u8]| {
+            let mut value = BytesMut::new();
+            for word in [1, flags, 23, 2, 1, 4, 7] {
+                value.put_i32(word);
+            }
+            value.put_slice(last);
+            value.freeze()
+        };
+        let (one, null) = ([0, 0, 0, 4, 0, 0, 0, 1], [0xff; 4]);
+        assert_eq!(to_target(&form, &array(1, &one)), Ok(array(0, &one)));
+        assert_eq!(to_target(&form, &array(1, &null)), Ok(array(1, &null)));
     }
 
     #[test]

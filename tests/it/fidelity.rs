@@ -187,7 +187,7 @@ pub(crate) fn masked(frames: Vec<Frame>) -> Vec<Frame> {
 }
 
 /// One line per frame, so that a failed comparison can be read.
-fn readable(frames: &[Frame]) -> String {
+pub(crate) fn readable(frames: &[Frame]) -> String {
     let line = |frame: &Frame| {
         format!(
             "{} {:?}",

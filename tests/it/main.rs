@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod bench;
 #[cfg(test)]
+mod capture_table;
+#[cfg(test)]
 mod chaos;
 #[cfg(test)]
 mod commands;

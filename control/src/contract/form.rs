@@ -96,7 +96,7 @@ impl Catalogs<'_> {
                 }
             }
             (Shape::Array { element: here }, Shape::Array { element: there }) => {
-                array(*here, *there, next(*here, *there)?)?
+                array(*there, next(*here, *there)?)?
             }
             (Shape::Range { bound: here }, Shape::Range { bound: there }) => {
                 match next(*here, *there)? {
@@ -139,11 +139,10 @@ impl Catalogs<'_> {
     }
 }
 
-/// An array names its element type by OID: plain only where that is the same at both sides.
-fn array(here: u32, there: u32, element: Form) -> Result<Form, String> {
+/// An array names its element type by OID.
+fn array(there: u32, element: Form) -> Result<Form, String> {
     match element {
         Form::Text => Err("its elements have no binary format".to_owned()),
-        Form::Plain if here == there => Ok(Form::Plain),
         element @ (Form::Plain | Form::Array { .. } | Form::Composite { .. }) => Ok(Form::Array {
             element_oid: there,
             element: Box::new(element),

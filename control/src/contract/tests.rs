@@ -262,7 +262,11 @@ fn what_the_roles_lack_is_said_once_for_all_tables() {
 #[test]
 fn values_with_oids_inside_are_rewritten_and_others_are_not() {
     assert_eq!(form((23, 23), "integer"), Form::Plain);
-    assert_eq!(form((1007, 1007), "integer[]"), Form::Plain);
+    let integers = Form::Array {
+        element_oid: 23,
+        element: Box::new(Form::Plain),
+    };
+    assert_eq!(form((1007, 1007), "integer[]"), integers);
     assert_eq!(form((3904, 3904), "int4range"), Form::Plain);
     assert_eq!(form((SOURCE, TARGET), "public.mood"), Form::Plain);
     assert_eq!(

@@ -8,6 +8,9 @@ use protocol::decide::statement::{SessionFacts, SessionKnowledge};
 /// More temporary relations than this are not listed.
 const TEMPORARY_MAX: usize = 100;
 
+/// Levels of `client_min_messages` at which the client does not get what goes to the server's log.
+const QUIET_LEVELS: [&str; 3] = ["notice", "warning", "error"];
+
 /// One row of texts. Every name is qualified, so that the search path cannot change its meaning;
 /// an array is made JSON, so that no setting changes its form. Where `pg_temp` is the first schema of
 /// the search path that is there, and the session has no temporary schema yet, `current_schemas`
@@ -30,7 +33,8 @@ WHERE relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() \
 AND relkind OPERATOR(pg_catalog.<>) 'i' LIMIT 101) c), \
 pg_catalog.current_setting('client_encoding'), \
 pg_catalog.current_setting('server_encoding'), \
-pg_catalog.current_setting('standard_conforming_strings')";
+pg_catalog.current_setting('standard_conforming_strings'), \
+pg_catalog.current_setting('client_min_messages')";
 
 /// Reads the row; anything unexpected leaves the session unknown, and so uncaptured.
 pub(super) fn read(columns: &[Option<Bytes>]) -> SessionKnowledge {
@@ -50,6 +54,7 @@ fn facts(columns: &[Option<Bytes>]) -> Option<SessionFacts> {
         client_encoding: text(3)?.to_owned(),
         server_encoding: text(4)?.to_owned(),
         standard_strings: text(5)? == "on",
+        hears_log: !QUIET_LEVELS.contains(&text(6)?),
     })
 }
 
@@ -58,7 +63,16 @@ mod tests {
     use super::*;
 
     fn row(temporary: Option<&'static str>) -> Vec<Option<Bytes>> {
-        let mut row: Vec<_> = ["al", r#"["pg_catalog","public"]"#, "", "UTF8", "UTF8", "on"]
+        let texts = [
+            "al",
+            r#"["pg_catalog","public"]"#,
+            "",
+            "UTF8",
+            "UTF8",
+            "on",
+            "notice",
+        ];
+        let mut row: Vec<_> = texts
             .map(|text| Some(Bytes::from_static(text.as_bytes())))
             .into();
         row[2] = temporary.map(|text| Bytes::from_static(text.as_bytes()));

@@ -94,23 +94,42 @@ LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typlen = -1
 WHERE a.attrelid = ANY ($1) AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attrelid, a.attnum";
 
-/// Volatile functions that are not built in, operators on them, and functions that change settings.
+/// Names behind which volatile functions that are not built in, or functions that change settings,
+/// can be called: their own, those of operators and aggregates on them, and (second column) those of
+/// types with casts and of views, which call them wherever they are named.
 pub(super) const FUNCTIONS: &str = "\
-WITH calls AS (
+WITH RECURSIVE calls AS (
     SELECT oid, proname::text FROM pg_proc
     WHERE oid >= 16384 AND prorettype <> 2279
       AND (provolatile = 'v' OR prosrc ~* 'set_config')
+), callers AS (
+    SELECT oid, proname FROM calls
+    UNION
+    SELECT p.oid, p.proname::text
+    FROM pg_aggregate a JOIN pg_proc p ON p.oid = a.aggfnoid
+    WHERE EXISTS (SELECT FROM calls WHERE calls.oid IN (a.aggtransfn, a.aggfinalfn, a.aggcombinefn,
+                  a.aggserialfn, a.aggdeserialfn, a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn))
+), views AS (
+    SELECT r.ev_class
+    FROM pg_depend d
+    JOIN callers ON callers.oid = d.refobjid
+    JOIN pg_rewrite r ON r.oid = d.objid
+    WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_proc'::regclass
+    UNION
+    SELECT r.ev_class
+    FROM views v
+    JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = v.ev_class
+    JOIN pg_rewrite r ON r.oid = d.objid
+    WHERE d.classid = 'pg_rewrite'::regclass
 )
-SELECT proname, false FROM calls
+SELECT proname, false FROM callers
 UNION
-SELECT o.oprname::text, false FROM pg_operator o JOIN calls ON calls.oid = o.oprcode
+SELECT o.oprname::text, false FROM pg_operator o JOIN callers ON callers.oid = o.oprcode
 UNION
-SELECT c.relname::text, true
-FROM pg_depend d
-JOIN calls ON calls.oid = d.refobjid
-JOIN pg_rewrite r ON r.oid = d.objid
-JOIN pg_class c ON c.oid = r.ev_class
-WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_proc'::regclass";
+SELECT t.typname::text, true
+FROM pg_cast k JOIN callers ON callers.oid = k.castfunc JOIN pg_type t ON t.oid = k.casttarget
+UNION
+SELECT c.relname::text, true FROM views v JOIN pg_class c ON c.oid = v.ev_class";
 
 /// Per role the tables among `$1` whose every column it may read, if it may call what the hidden
 /// column calls. `$2` are roles wanted besides those that can log in; at most `$3` roles.

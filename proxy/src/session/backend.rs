@@ -32,6 +32,10 @@ impl<C, S> Session<C, S> {
             let reply = match tag {
                 Tag::ReadyForQuery => self.ready(header)?,
                 Tag::ErrorResponse => self.error(header)?,
+                Tag::NoticeResponse if self.tells_of_ours(header) => Reply {
+                    action: Action::Drop,
+                    event: Event::None,
+                },
                 _ => self.paired(tag)?,
             };
             self.follow(tag, header, reply);
@@ -47,7 +51,9 @@ impl<C, S> Session<C, S> {
     fn needs_whole(&self, tag: Tag) -> bool {
         match tag {
             Tag::ReadyForQuery | Tag::ErrorResponse | Tag::BackendKeyData => true,
-            Tag::CommandComplete | Tag::ParameterStatus => self.capturing.is_some(),
+            Tag::CommandComplete | Tag::ParameterStatus | Tag::NoticeResponse => {
+                self.capturing.is_some()
+            }
             _ => self.queue.rewrites(),
         }
     }
@@ -57,6 +63,12 @@ impl<C, S> Session<C, S> {
         let status = TransactionStatus::from_byte(letter.copied().unwrap_or_default());
         self.status = status.map_err(SessionError::SourceMessage)?;
         self.paired(Tag::ReadyForQuery)
+    }
+
+    /// Whether it is an entry of the server's log about a request of the proxy's own.
+    fn tells_of_ours(&self, header: Header) -> bool {
+        self.queue.answers_own()
+            && ErrorFields::decode(self.from_source.copy_body(header)).is_ok_and(|it| it.is_log())
     }
 
     #[cold]
@@ -140,7 +152,7 @@ impl<C, S> Session<C, S> {
     fn corrected(&self, tag: Tag, header: Header, event: &Event<Note>) -> Option<ErrorFields> {
         let note = match (tag, event) {
             (Tag::ErrorResponse, Event::Failed { note, .. }) => note.as_ref()?,
-            (Tag::NoticeResponse, _) if self.queue.rewrites() => self.queue.current()?.0,
+            (Tag::NoticeResponse, _) => self.queue.current()?.0,
             _ => return None,
         };
         let rewritten = note.rewritten()?;

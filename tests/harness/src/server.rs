@@ -177,6 +177,8 @@ impl Server {
             "max_wal_senders=100",
             "shared_buffers=64MB",
             "dynamic_shared_memory_type=mmap",
+            "max_prepared_transactions=20",
+            "track_activity_query_size=64kB",
             "log_min_messages=warning",
             "log_line_prefix=%m [%p] %a ",
         ]

@@ -225,6 +225,14 @@ impl<N: Note> ReplyQueue<N> {
         Some((&entry.note, entry.statement))
     }
 
+    /// Whether what is being answered was asked by the proxy itself.
+    pub fn answers_own(&self) -> bool {
+        let mut entries = self.entries.iter();
+        entries
+            .find(|entry| entry.request != Request::CopyEnd)
+            .is_some_and(|entry| entry.asker == Asker::Proxy)
+    }
+
     /// Whether the next frame may not go to the client as it comes.
     pub fn rewrites(&self) -> bool {
         let mut entries = self.entries.iter();

@@ -52,7 +52,7 @@ fn grounds<'a>(
         SessionKnowledge::Unknown => Err(DeferReason::SessionUnknown),
         SessionKnowledge::Known { .. } if !catalog.is_known() => Err(DeferReason::CatalogUnknown),
         SessionKnowledge::Known { facts, .. } => {
-            if facts.values_survive() && facts.counts_characters_of(text) {
+            if facts.allow_capture() && facts.counts_characters_of(text) {
                 let session = facts;
                 Ok(Scope { session, catalog })
             } else {

@@ -19,6 +19,8 @@ use super::{ClientColumns, DeferReason, WriteKind};
 
 /// More rows than this in VALUES, or keys in IN, are bulk.
 const ROWS_MAX: usize = 100;
+/// The server's limit on the columns of a result (`MaxTupleAttributeNumber`), the hidden one included.
+const RESULT_COLUMNS_MAX: usize = 1664;
 /// Nesting of a constant expression that is followed.
 const DEPTH_MAX: usize = 16;
 
@@ -59,15 +61,16 @@ impl<'a> Scope<'a> {
         if name.schemaname.starts_with("pg_temp") {
             return Target::Outside;
         }
-        if name.schemaname.is_empty() {
-            match &self.session.temporary {
-                None => return Target::Unclear(DeferReason::SessionUnknown),
-                Some(names) if names.contains(&name.relname) => return Target::Outside,
-                Some(_) => {}
-            }
-        }
         let path = &self.session.search_path;
-        let oid = self.catalog.resolve(&name.schemaname, &name.relname, path);
+        let oid = if name.schemaname.is_empty() {
+            let Some(temporary) = &self.session.temporary else {
+                return Target::Unclear(DeferReason::SessionUnknown);
+            };
+            let is_temporary = temporary.contains(&name.relname);
+            self.catalog.resolve(&name.relname, path, is_temporary)
+        } else {
+            self.catalog.find(&name.schemaname, &name.relname)
+        };
         let found = oid.and_then(|oid| Some((oid, self.catalog.tables.get(&oid)?)));
         match found {
             Some((_, table)) if table.obstacle == Some(DeferReason::NotInContract) => {
@@ -239,7 +242,11 @@ fn width(
         };
         width = width.saturating_add(columns);
     }
-    Ok(width)
+    if width < RESULT_COLUMNS_MAX {
+        Ok(width)
+    } else {
+        Err(DeferReason::ReturningShape)
+    }
 }
 
 enum Star<'a> {
@@ -278,12 +285,15 @@ fn keyed(condition: Option<&Node>, table: &TableFacts) -> Result<(), DeferReason
     }
     let mut fixed: Vec<&str> = Vec::new();
     let mut keys = 1_usize;
-    for conjunct in conjuncts(condition) {
-        if let Some((column, choices)) = equality(conjunct)
-            && !fixed.contains(&column)
-        {
-            fixed.push(column);
-            keys = keys.saturating_mul(choices);
+    for equality in conjuncts(condition).into_iter().filter_map(equality) {
+        let before = fixed.len();
+        for column in equality.columns {
+            if !fixed.contains(&column) {
+                fixed.push(column);
+            }
+        }
+        if fixed.len() > before {
+            keys = keys.saturating_mul(equality.choices);
         }
     }
     if !table
@@ -313,9 +323,14 @@ fn conjuncts(condition: &NodeEnum) -> Vec<&NodeEnum> {
     found
 }
 
-/// `column = constant`, either way round, or `column IN (constants)`: the column, and how many
-/// values it may have.
-fn equality(node: &NodeEnum) -> Option<(&str, usize)> {
+/// Columns that a condition fixes, and how many values or combinations of values it allows.
+struct Equality<'a> {
+    columns: Vec<&'a str>,
+    choices: usize,
+}
+
+/// `column = constant`, either way round, `column IN (constants)`, and both for rows of columns.
+fn equality(node: &NodeEnum) -> Option<Equality<'_>> {
     let NodeEnum::AExpr(expression) = node else {
         return None;
     };
@@ -327,28 +342,52 @@ fn equality(node: &NodeEnum) -> Option<(&str, usize)> {
     let left = expression.lexpr.as_deref()?.node.as_ref()?;
     let right = expression.rexpr.as_deref()?.node.as_ref()?;
     if !is_equal {
-        None
-    } else if expression.kind == AExprKind::AexprOp as i32 {
-        let pair = [(left, right), (right, left)];
-        let found = pair.iter().find_map(|(column, value)| {
-            is_constant(value, DEPTH_MAX)
-                .then(|| column_name(column))
-                .flatten()
-        });
-        found.map(|column| (column, 1))
+        return None;
+    }
+    if expression.kind == AExprKind::AexprOp as i32 {
+        Some(Equality {
+            columns: fixed_by(left, right),
+            choices: 1,
+        })
     } else if expression.kind == AExprKind::AexprIn as i32
         && let NodeEnum::List(list) = right
     {
-        let constant = |item: &Node| {
-            let node = item.node.as_ref();
-            node.is_some_and(|it| is_constant(it, DEPTH_MAX))
-        };
-        let all = list.items.iter().all(constant);
-        all.then(|| column_name(left))
-            .flatten()
-            .map(|column| (column, list.items.len()))
+        let mut items = list.items.iter();
+        let mut columns = fixed_by(left, items.next()?.node.as_ref()?);
+        for item in items {
+            let also = fixed_by(left, item.node.as_ref()?);
+            columns.retain(|column| also.contains(column));
+        }
+        Some(Equality {
+            columns,
+            choices: list.items.len(),
+        })
     } else {
         None
+    }
+}
+
+/// The columns on one side that have a constant on the other.
+fn fixed_by<'a>(left: &'a NodeEnum, right: &'a NodeEnum) -> Vec<&'a str> {
+    let pair = |left: &'a NodeEnum, right: &'a NodeEnum| {
+        [(left, right), (right, left)]
+            .into_iter()
+            .find_map(|(column, value)| {
+                is_constant(value, DEPTH_MAX)
+                    .then(|| column_name(column))
+                    .flatten()
+            })
+    };
+    match (left, right) {
+        (NodeEnum::RowExpr(left), NodeEnum::RowExpr(right))
+            if left.args.len() == right.args.len() =>
+        {
+            let sides = left.args.iter().zip(&right.args);
+            sides
+                .filter_map(|(left, right)| pair(left.node.as_ref()?, right.node.as_ref()?))
+                .collect()
+        }
+        _ => pair(left, right).into_iter().collect(),
     }
 }
 

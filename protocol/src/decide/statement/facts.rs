@@ -25,13 +25,15 @@ pub struct SessionFacts {
     pub server_encoding: String,
     /// `standard_conforming_strings`: the parser reads string literals that way only.
     pub standard_strings: bool,
+    /// `client_min_messages` asks for the server's log, in which texts can be seen as they were sent.
+    pub hears_log: bool,
 }
 
 impl SessionFacts {
-    /// Whether values that the server sends are its own bytes, and the parser reads strings as the
-    /// server does.
-    pub fn values_survive(&self) -> bool {
-        self.client_encoding == self.server_encoding && self.standard_strings
+    /// Whether values that the server sends are its own bytes, the parser reads strings as the
+    /// server does, and the server does not tell the client what it was sent.
+    pub fn allow_capture(&self) -> bool {
+        self.client_encoding == self.server_encoding && self.standard_strings && !self.hears_log
     }
 
     /// Whether the server counts the characters of `text` as the parser does.
@@ -83,7 +85,7 @@ pub struct CatalogFacts {
     pub tables: HashMap<u32, TableFacts>,
     /// Names of volatile functions (and of operators on them) that are not built in.
     pub functions: HashSet<String>,
-    /// Names of views whose definition calls one of `functions`.
+    /// Names of views and types that call one of `functions` wherever they are named.
     pub calling_relations: HashSet<String>,
     /// Per role the tables in the contract whose every column it may read.
     pub readable: HashMap<String, HashSet<u32>>,
@@ -111,14 +113,28 @@ impl CatalogFacts {
         self.generation > 0
     }
 
-    /// What the name means under `search_path`: the first schema that has it wins.
-    pub fn resolve(&self, schema: &str, relation: &str, search_path: &[String]) -> Option<u32> {
-        let find = |schema: &str| self.relations.get(schema)?.get(relation).copied();
-        if schema.is_empty() {
-            search_path.iter().find_map(|schema| find(schema))
-        } else {
-            find(schema)
+    /// The relation of this schema and name.
+    pub fn find(&self, schema: &str, relation: &str) -> Option<u32> {
+        self.relations.get(schema)?.get(relation).copied()
+    }
+
+    /// What the bare name means under `search_path`: the first schema that has it wins. Nothing if
+    /// that is the session's temporary schema.
+    pub fn resolve(
+        &self,
+        relation: &str,
+        search_path: &[String],
+        is_temporary: bool,
+    ) -> Option<u32> {
+        for schema in search_path {
+            if is_temporary && schema.starts_with("pg_temp") {
+                return None;
+            }
+            if let Some(oid) = self.find(schema, relation) {
+                return Some(oid);
+            }
         }
+        None
     }
 }
 

@@ -114,6 +114,7 @@ fn session() -> SessionFacts {
         client_encoding: "UTF8".into(),
         server_encoding: "UTF8".into(),
         standard_strings: true,
+        hears_log: false,
     }
 }
 
@@ -242,6 +243,76 @@ fn the_table_is_called_as_the_statement_calls_it() {
 }
 
 #[test]
+fn keys_are_fixed_by_rows_of_columns_too() {
+    for condition in [
+        "(order_id, no) = (1, 2)",
+        "ROW(2, $1) = (no, order_id)",
+        "(no, quantity, order_id) IN ((1, 2, 3), (4, 5, 6))",
+    ] {
+        let text = format!("DELETE FROM line WHERE {condition}");
+        check(
+            &text,
+            "\"line\"",
+            &format!("{text}\nRETURNING <hidden>"),
+            None,
+        );
+    }
+}
+
+#[test]
+fn a_bare_name_means_the_first_schema_that_has_it() {
+    let write = |search_path: &[&str]| {
+        let facts_of_session = SessionFacts {
+            search_path: search_path.iter().map(|name| (*name).to_owned()).collect(),
+            temporary: Some(vec!["item".into()]),
+            ..session()
+        };
+        let known = SessionKnowledge::known(facts_of_session);
+        let text = "DELETE FROM item WHERE id = 1";
+        let mut statements = analyze(text, &known, &facts(), Mode::Simple).statements;
+        statements.remove(0).write
+    };
+    assert_eq!(
+        write(&["pg_temp_3", "pg_catalog", "public"]),
+        Write::Outside
+    );
+    assert_eq!(write(&["pg_catalog", "other"]), Write::Outside);
+    let first = write(&["pg_catalog", "public", "pg_temp_3"]);
+    assert!(matches!(first, Write::Captured(_)), "{first:?}");
+}
+
+#[test]
+fn names_are_read_as_the_server_reads_them() {
+    let cut = "n".repeat(63);
+    let mut facts = facts();
+    facts.functions = [cut.clone(), "ümlÄut".into()].into();
+    for call in [
+        format!("{cut}_and_more()"),
+        "ÜMLÄUT()".to_lowercase(),
+        "ümLÄUT()".into(),
+    ] {
+        let known = SessionKnowledge::known(session());
+        let text = format!("DELETE FROM item WHERE id = 1 RETURNING {call}");
+        let analysis = analyze(&text, &known, &facts, Mode::Simple);
+        let deferred = analysis.statements[0].write == Write::Deferred(DeferReason::UserFunction);
+        // Only ASCII letters are made lower case.
+        assert_eq!(deferred, call != "ümläut()", "{call}");
+    }
+}
+
+#[test]
+fn a_session_that_hears_the_servers_log_is_not_captured() {
+    let known = SessionKnowledge::known(SessionFacts {
+        hears_log: true,
+        ..session()
+    });
+    let text = "DELETE FROM item WHERE id = 1";
+    let analysis = analyze(text, &known, &facts(), Mode::Simple);
+    let reason = DeferReason::SessionSettings;
+    assert_eq!(analysis.statements[0].write, Write::Deferred(reason));
+}
+
+#[test]
 fn a_final_semicolon_stays_last() {
     check(
         " DELETE FROM item WHERE id = 1 ; ",
@@ -272,6 +343,10 @@ fn wide_columns_are_measured_one_by_one_first() {
 #[expect(clippy::too_many_lines, reason = "a table")]
 fn what_could_go_wrong_is_deferred() {
     use DeferReason as Why;
+    let wide = format!(
+        "INSERT INTO item VALUES (1) RETURNING id{}",
+        ", 1".repeat(1663)
+    );
     let many = format!("INSERT INTO item VALUES (1){}", ", (2)".repeat(100));
     let long = format!("DELETE FROM item WHERE id IN (1{})", ", 2".repeat(100));
     for (text, reason) in [
@@ -300,6 +375,15 @@ fn what_could_go_wrong_is_deferred() {
             Why::Unkeyed,
         ),
         ("UPDATE item SET name = 'x' WHERE id = name", Why::Unkeyed),
+        (
+            "UPDATE line SET quantity = 1 WHERE (order_id, no) = (1, quantity)",
+            Why::Unkeyed,
+        ),
+        (
+            "UPDATE line SET quantity = 1 WHERE (order_id, no) IN ((1, 2), (1, quantity))",
+            Why::Unkeyed,
+        ),
+        (&wide, Why::ReturningShape),
         (
             "UPDATE item SET name = 'x' WHERE id = (SELECT 1)",
             Why::Unkeyed,

@@ -9,11 +9,12 @@ use pg_query::protobuf::{ScanToken, Token};
 use super::facts::CatalogFacts;
 
 /// Settings that change what texts mean or how values are sent.
-const MEANING: [&str; 8] = [
+const MEANING: [&str; 9] = [
     "role",
     "session_authorization",
     "search_path",
     "client_encoding",
+    "client_min_messages",
     "names",
     "standard_conforming_strings",
     "session_replication_role",
@@ -31,6 +32,9 @@ const RUN_SQL: [&str; 7] = [
     "ts_stat",
     "ts_rewrite",
 ];
+
+/// `NAMEDATALEN` without its terminating zero.
+const NAME_BYTES_MAX: usize = 63;
 
 /// What shows the text of the running statement, which would be ours.
 const SHOW_TEXT: [&str; 2] = ["current_query", "pg_stat_activity"];
@@ -146,7 +150,8 @@ impl<'a> Tokens<'a> {
     }
 }
 
-/// The name that an identifier or keyword means; nothing for other tokens.
+/// The name that an identifier or keyword means; nothing for other tokens. Only ASCII is made lower
+/// case, as in every encoding of several bytes.
 fn name_of(word: &str) -> Option<String> {
     let first = word.chars().next()?;
     if word.contains("&\"") {
@@ -154,9 +159,19 @@ fn name_of(word: &str) -> Option<String> {
     }
     if first == '"' {
         let inner = word.strip_prefix('"')?.strip_suffix('"')?;
-        return Some(inner.replace("\"\"", "\""));
+        return Some(cut(inner.replace("\"\"", "\"")));
     }
-    (first.is_alphabetic() || first == '_' || !first.is_ascii()).then(|| word.to_lowercase())
+    (first.is_ascii_alphabetic() || first == '_' || !first.is_ascii())
+        .then(|| cut(word.to_ascii_lowercase()))
+}
+
+/// As much of a name as the server looks at.
+fn cut(mut name: String) -> String {
+    let end = (0..=NAME_BYTES_MAX).rfind(|place| name.is_char_boundary(*place));
+    if name.len() > NAME_BYTES_MAX {
+        name.truncate(end.unwrap_or_default());
+    }
+    name
 }
 
 fn constant_setting(word: &str) -> Setting {

@@ -145,7 +145,12 @@ impl ClientTransaction {
         if let Some(statement) = statement {
             self.wrote(&statement.write, tag);
             if statement.touches_durability && self.xid.is_some() {
-                self.defer(DeferReason::NotDurable);
+                self.defer(match statement.write {
+                    Write::Suspect(reason) => reason,
+                    Write::None | Write::Captured(_) | Write::Deferred(_) | Write::Outside => {
+                        DeferReason::NotDurable
+                    }
+                });
             }
         } else if effect == TransactionEffect::None {
             // It may have done anything, a change of synchronous_commit included.
@@ -228,6 +233,9 @@ impl ClientTransaction {
             }
             Write::Deferred(_) | Write::Outside if rows == Some(0) && Tag::of(tag).counts() => {}
             Write::Deferred(reason) => self.defer(*reason),
+            Write::Suspect(reason) if Tag::of(tag).counts() && rows != Some(0) => {
+                self.defer(*reason);
+            }
             Write::Suspect(reason) => {
                 self.standing.suspect.get_or_insert(*reason);
             }

@@ -54,6 +54,12 @@ impl ErrorFields {
         }
     }
 
+    /// Whether it is an entry of the server's log, which a client may ask to hear.
+    pub fn is_log(&self) -> bool {
+        let text = self.field(b'V').map(Bytes::as_ref);
+        text.is_some_and(|text| text == b"LOG" || text.starts_with(b"DEBUG"))
+    }
+
     /// The SQLSTATE.
     pub fn sqlstate(&self) -> Option<&Bytes> {
         self.field(b'C')

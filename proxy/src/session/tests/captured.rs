@@ -4,16 +4,17 @@ use super::*;
 
 /// The answer to the proxy's own question.
 fn session_state() -> Vec<u8> {
-    let columns: [Option<&[u8]>; 6] = [
+    let columns: [Option<&[u8]>; 7] = [
         Some(b"me"),
         Some(b"[\"pg_catalog\",\"public\"]"),
         None,
         Some(b"UTF8"),
         Some(b"UTF8"),
         Some(b"on"),
+        Some(b"notice"),
     ];
     [
-        row_description(&["a", "b", "c", "d", "e", "f"]),
+        row_description(&["a", "b", "c", "d", "e", "f", "g"]),
         data_row(&columns),
         frame(b'C', b"SELECT 1\0"),
         READY.to_vec(),
