@@ -3,11 +3,12 @@
 //!
 //! Does not read files or the environment.
 
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use control::Dsn;
+
+use crate::address::Address;
 
 /// What becomes of captured transactions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,8 +26,8 @@ pub enum MirrorMode {
 /// What a proxy needs from its start to its end.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where clients connect; port 0 takes a free one. Default 127.0.0.1:6432.
-    pub listen: Vec<SocketAddr>,
+    /// Where clients connect. Default 127.0.0.1:6432.
+    pub listen: Vec<Address>,
     /// The database that is mirrored. Clients authenticate there as themselves; the proxy itself
     /// reads the catalog with this string.
     pub source: Dsn,
@@ -45,7 +46,7 @@ impl Config {
     /// The defaults for a source.
     pub fn new(source: Dsn) -> Self {
         Self {
-            listen: vec![SocketAddr::from(([127, 0, 0, 1], 6432))],
+            listen: vec![Address::Tcp(([127, 0, 0, 1], 6432).into())],
             source,
             target: None,
             mirror: MirrorMode::Async,

@@ -13,7 +13,7 @@ use protocol::wire::error_response;
 use protocol::wire::startup::Startup;
 use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::cancel;
@@ -21,7 +21,7 @@ use crate::capture::Capture;
 use crate::client_stream::ClientStream;
 use crate::clock::wall_clock;
 use crate::config::Config;
-use crate::listener::{Accepted, Admission};
+use crate::listener::{Accepted, Admission, ClientSocket};
 use crate::metrics;
 use crate::registry::{Captured, Identity, Registry};
 use crate::session::{Session, SessionError};
@@ -77,10 +77,10 @@ pub(crate) async fn serve(surroundings: Rc<Surroundings>, accepted: Accepted) {
 
 async fn serve_socket(
     surroundings: &Surroundings,
-    (socket, peer): (std::net::TcpStream, SocketAddr),
+    (socket, peer): (ClientSocket, Option<SocketAddr>),
     admission: &Admission,
 ) -> Result<(), ConnectionError> {
-    let mut client = ClientStream::Tcp(tcp(socket).map_err(ConnectionError::Socket)?);
+    let mut client = stream(socket).map_err(ConnectionError::Socket)?;
     let settings = surroundings.settings.current();
     let wanted = tokio::select! {
         wanted = startup::read(&mut client) => wanted,
@@ -133,11 +133,16 @@ async fn serve_socket(
     }
 }
 
-fn tcp(socket: std::net::TcpStream) -> io::Result<TcpStream> {
-    let client = TcpStream::from_std(socket)?;
-    client.set_nodelay(true)?;
-    SockRef::from(&client).set_keepalive(true)?;
-    Ok(client)
+fn stream(socket: ClientSocket) -> io::Result<ClientStream> {
+    match socket {
+        ClientSocket::Tcp(socket) => {
+            let client = TcpStream::from_std(socket)?;
+            client.set_nodelay(true)?;
+            SockRef::from(&client).set_keepalive(true)?;
+            Ok(ClientStream::Tcp(client))
+        }
+        ClientSocket::Unix(socket) => UnixStream::from_std(socket).map(ClientStream::Unix),
+    }
 }
 
 /// Whether the session's writes are captured.
@@ -160,7 +165,7 @@ fn captured(surroundings: &Surroundings, startup: &Startup) -> Captured {
     }
 }
 
-fn identity(surroundings: &Surroundings, startup: &Startup, peer: SocketAddr) -> Identity {
+fn identity(surroundings: &Surroundings, startup: &Startup, peer: Option<SocketAddr>) -> Identity {
     let text = |value: Option<&Bytes>| {
         value.map_or_else(String::new, |it| String::from_utf8_lossy(it).into_owned())
     };
@@ -168,7 +173,7 @@ fn identity(surroundings: &Surroundings, startup: &Startup, peer: SocketAddr) ->
         user: text(startup.param("user")),
         database: text(startup.database()),
         application_name: text(startup.param("application_name")),
-        peer: Some(peer),
+        peer,
         tls: None,
         connected: wall_clock(),
         captured: captured(surroundings, startup),
@@ -202,7 +207,8 @@ fn source_unreachable(error: &ConnectCause) -> Bytes {
     )
 }
 
-fn report(peer: SocketAddr, error: &ConnectionError) {
+fn report(peer: Option<SocketAddr>, error: &ConnectionError) {
+    let peer = peer.map_or_else(|| "a Unix-domain socket".to_owned(), |it| it.to_string());
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(next) = cause {

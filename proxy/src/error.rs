@@ -1,7 +1,8 @@
 //! Why the proxy could not run.
 
 use std::io;
-use std::net::SocketAddr;
+
+use crate::address::Address;
 
 /// Why the proxy could not run.
 #[derive(Debug, thiserror::Error)]
@@ -10,7 +11,7 @@ pub enum ProxyError {
     #[error("cannot listen on {address}: {}", mend(source))]
     Listen {
         /// The address.
-        address: SocketAddr,
+        address: Address,
         /// What the system said.
         source: io::Error,
     },
@@ -45,7 +46,12 @@ fn mend(error: &io::Error) -> String {
         io::ErrorKind::AddrInUse => {
             "it is in use; stop what listens there or choose another --listen address".to_owned()
         }
-        io::ErrorKind::PermissionDenied => "permission denied; choose a port above 1023".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "permission denied; choose a port above 1023, or a directory that may be written to"
+                .to_owned()
+        }
+        io::ErrorKind::NotFound => "there is no such directory".to_owned(),
+        io::ErrorKind::InvalidInput => "the path is too long for a socket".to_owned(),
         io::ErrorKind::AddrNotAvailable => "it is not an address of this machine".to_owned(),
         _ => error.to_string(),
     }

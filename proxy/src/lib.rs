@@ -4,6 +4,7 @@
 //! [`run`] is the way in. Threads: whoever calls it accepts; workers serve, each connection staying
 //! on its worker. Does not read configuration and installs no signal handlers.
 
+pub mod address;
 mod cancel;
 pub mod capture;
 pub mod catalog;
@@ -26,27 +27,24 @@ mod worker;
 pub use config::{Config, MirrorMode};
 pub use error::ProxyError;
 
-use std::net::SocketAddr;
-
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use listener::Acceptor;
+use listener::{Acceptor, Listener};
 use mirroring::{CaptureSource, Mirroring};
 use registry::{Attendant, Numbers};
 use settings::LiveSettings;
 use worker::Worker;
 
 /// Serves clients until `shutdown` is cancelled and its sessions have ended. `ready` is called with
-/// the addresses once all of them accept connections.
+/// the places once all of them accept connections.
 pub async fn run(
     config: Config,
     settings: LiveSettings,
     shutdown: CancellationToken,
-    ready: impl FnOnce(Vec<SocketAddr>),
+    ready: impl FnOnce(Vec<String>),
 ) -> Result<(), ProxyError> {
-    let listeners = listener::bind(&config.listen)?;
+    let listeners = listener::bind(&config.listen).await?;
     let mirroring = Mirroring::start(&config)?;
     let capture = mirroring.as_ref().map(Mirroring::source);
     let (_asking, attendants) = registry::attendants(config.workers.get());
@@ -67,8 +65,7 @@ pub async fn run(
             () = shutdown.cancelled() => (),
         }
     }
-    let addresses = listeners.iter().flat_map(TcpListener::local_addr);
-    ready(addresses.collect());
+    ready(listeners.iter().map(Listener::place).collect());
 
     let acceptors = TaskTracker::new();
     for listener in listeners {

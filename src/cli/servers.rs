@@ -11,7 +11,8 @@ use crate::serve::{Announce, Loss, Part};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Settings of the proxy")]
 pub(super) struct ProxyFlags {
-    /// Where clients connect, comma-separated [default: 127.0.0.1:6432]
+    /// Where clients connect, comma-separated: IP:PORT, or a directory for a Unix-domain socket
+    /// such as /run/segue or /run/segue:6432 [default: 127.0.0.1:6432]
     #[arg(long, value_name = "ADDR[,ADDR]")]
     listen: Option<String>,
     /// off, dry (capture and count, send nothing), async, or sync (the client waits for the
@@ -102,9 +103,8 @@ pub(super) fn proxy_part(settings: &Settings, live: LiveSettings) -> Result<Part
         "proxy",
         Loss::EndsAll,
         async move |stopping, announce: Announce| {
-            let ready = |addresses: Vec<std::net::SocketAddr>| {
-                let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-                announce(&format!("segue proxy ready on {}", addresses.join(",")));
+            let ready = |places: Vec<String>| {
+                announce(&format!("segue proxy ready on {}", places.join(",")));
             };
             proxy::run(config, live, stopping, ready)
                 .await

@@ -17,6 +17,7 @@ use std::time::Duration;
 use control::dsn::{Defaults, Dsn, Password};
 use control::server::Route;
 use proxy::MirrorMode;
+use proxy::address::Address;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 pub(crate) use self::layers::Environment;
@@ -38,7 +39,7 @@ pub(crate) struct Settings {
     /// The target.
     pub(crate) target: Option<Dsn>,
     /// Where the proxy accepts clients.
-    pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) listen: Vec<Address>,
     /// What the mirror does.
     pub(crate) mirror: MirrorMode,
     /// How long a client waits for the target under [`MirrorMode::Sync`].
@@ -396,8 +397,8 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
-fn addresses(text: &str) -> Result<Vec<SocketAddr>, String> {
-    list(text)?.iter().map(|item| address(item)).collect()
+fn addresses(text: &str) -> Result<Vec<Address>, String> {
+    list(text)?.iter().map(|item| item.parse()).collect()
 }
 
 fn list(text: &str) -> Result<Vec<String>, String> {

@@ -138,7 +138,7 @@ fn all_problems_are_reported_at_once_with_their_places() {
         ": workers: \"0\" is not a number between 1 and 256",
         ": lissen is not a setting",
         ": mirror is neither",
-        "SEGUE_LISTEN: \"everywhere\" is not an IP address",
+        "SEGUE_LISTEN: \"everywhere\" is neither an IP address",
         "SEGUE_SYNC_TIMEOUT: \"soon\" is not a duration",
         "--log-format: \"xml\"",
         "--log-level: ",

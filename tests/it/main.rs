@@ -26,6 +26,8 @@ mod ground;
 #[cfg(test)]
 mod hard_rows;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod mirror;
 #[cfg(test)]
 mod servers;

@@ -229,7 +229,13 @@ async fn start(
     arguments: &[String],
     port: u16,
 ) -> Result<Process> {
-    let listen = format!("127.0.0.1:{port}");
+    let mut listen = format!("127.0.0.1:{port}");
+    let mut arguments = arguments.to_vec();
+    // What a test wants to be listened on comes on top.
+    if let Some(place) = arguments.iter().position(|it| it == "--listen") {
+        let further = arguments.drain(place..place + 2).nth(1);
+        listen = format!("{listen},{}", further.unwrap_or_default());
+    }
     let mut all = vec![subcommand];
     let proxies = matches!(subcommand, "run" | "proxy");
     if proxies {

@@ -2,22 +2,19 @@
 //!
 //! Does not read a byte from a client: its worker does.
 
-use std::io;
+mod socket;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::error::ProxyError;
 use crate::settings::LiveSettings;
 
-/// Connections that the system holds for us while we are busy; PostgreSQL's own is twice
-/// `max_connections`.
-const BACKLOG: u32 = 1024;
+pub(crate) use socket::{ClientSocket, Listener, bind};
 
 /// After a failure to accept, usually for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -28,8 +25,9 @@ const REFUSED_MAX: usize = 64;
 /// A client's connection on its way to its worker.
 #[derive(Debug)]
 pub(crate) struct Accepted {
-    pub(crate) socket: std::net::TcpStream,
-    pub(crate) peer: SocketAddr,
+    pub(crate) socket: ClientSocket,
+    /// Nothing over a Unix-domain socket.
+    pub(crate) peer: Option<SocketAddr>,
     pub(crate) admission: Admission,
 }
 
@@ -67,30 +65,6 @@ impl Drop for Place {
     }
 }
 
-/// Binds every address, or none.
-pub(crate) fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, ProxyError> {
-    if addresses.is_empty() {
-        return Err(ProxyError::NoAddress);
-    }
-    let bound = addresses.iter().map(|address| {
-        listen(*address).map_err(|source| ProxyError::Listen {
-            address: *address,
-            source,
-        })
-    });
-    bound.collect()
-}
-
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
 /// Where accepted connections go.
 #[derive(Debug, Clone)]
 pub(crate) struct Acceptor {
@@ -111,7 +85,7 @@ impl Acceptor {
     }
 
     /// Accepts until the proxy goes down, or no worker is left.
-    pub(crate) async fn accept(self, listener: TcpListener, shutdown: CancellationToken) {
+    pub(crate) async fn accept(self, listener: Listener, shutdown: CancellationToken) {
         for worker in self.workers.iter().cycle() {
             let accepted = tokio::select! {
                 accepted = self.next(&listener) => accepted,
@@ -123,13 +97,9 @@ impl Acceptor {
         }
     }
 
-    async fn next(&self, listener: &TcpListener) -> Accepted {
+    async fn next(&self, listener: &Listener) -> Accepted {
         loop {
-            let accepted = match listener.accept().await {
-                Ok((stream, peer)) => stream.into_std().map(|socket| (socket, peer)),
-                Err(error) => Err(error),
-            };
-            match accepted {
+            match listener.accept().await {
                 Ok((socket, peer)) => {
                     if let Some(admission) = self.admit() {
                         return Accepted {
