@@ -17,6 +17,7 @@ mod crash;
 mod divergence;
 #[cfg(test)]
 mod dry;
+mod drivers;
 #[cfg(test)]
 mod endpoint;
 #[cfg(test)]

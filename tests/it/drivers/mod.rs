@@ -1,0 +1,181 @@
+//! Real drivers: what they see through a mirroring proxy is what they see without it.
+//!
+//! `tests/drivers/README.md` says what the programs do. Does not fetch them: the set-up does, where
+//! their toolchains are found.
+
+mod tokio_postgres;
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use harness::{Bed, Database, Pair, installation::workspace, tool};
+
+use crate::ground::Ground;
+
+/// How long a program may take on a machine shared with other work, in seconds.
+const PATIENCE: &str = "300";
+
+/// The schema of the programs, at a database that is used directly and at a mirrored pair.
+struct Stage {
+    direct: Database,
+    ground: Ground,
+}
+
+impl Stage {
+    /// Both are copies of one database, so that even their OIDs are equal.
+    async fn new() -> Self {
+        let schema = std::fs::read_to_string(programs().join("schema.sql")).unwrap();
+        let pair = Pair::shared().await.unwrap();
+        let copies: [Bed; 2] = pair
+            .copies(&schema, 2)
+            .await
+            .unwrap()
+            .try_into()
+            .unwrap();
+        let [direct, bed] = copies;
+        Self {
+            direct: direct.source,
+            ground: Ground::on(bed).await,
+        }
+    }
+
+    /// Runs a program directly and through the proxy, and compares what it printed, and then the
+    /// two databases. `captured_min` keeps a test that captures nothing from proving nothing.
+    async fn check(self, captured_min: u64, mut run: impl AsyncFnMut(&Database) -> String) {
+        let (segue, proxied) = self.ground.run().await;
+        let direct = masked(&run(&self.direct).await, &self.direct);
+        let through = masked(&run(&proxied).await, &proxied);
+        let failed: Vec<_> = direct.lines().filter(|it| it.contains("failed:")).collect();
+        assert!(failed.is_empty() && !direct.is_empty(), "{failed:#?}");
+        for (expected, seen) in direct.lines().zip(through.lines()) {
+            assert_eq!(seen, expected, "through the proxy, and directly");
+        }
+        assert_eq!(through.lines().count(), direct.lines().count());
+        self.ground.converges_without_divergence().await;
+        self.ground
+            .status_reaches("/mirror/captured", captured_min)
+            .await;
+        assert_eq!(segue.terminate().await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn psql_sees_no_difference() {
+    Stage::new().await.check(35, psql).await;
+}
+
+#[tokio::test]
+async fn psycopg_sees_no_difference() {
+    python("psycopg", 30).await;
+}
+
+#[tokio::test]
+async fn asyncpg_sees_no_difference() {
+    python("asyncpg", 60).await;
+}
+
+#[tokio::test]
+async fn node_postgres_sees_no_difference() {
+    let modules = fetched("node/node_modules");
+    let script = programs().join("node-postgres/scenarios.js");
+    let program = modules.map(|modules| {
+        let mut command = Command::new("node");
+        command.arg("--no-deprecation").arg(script);
+        command.env("NODE_PATH", modules);
+        command
+    });
+    check(program, "Node.js and npm", 100).await;
+}
+
+#[tokio::test]
+async fn pgx_sees_no_difference() {
+    let program = fetched("pgx/scenarios").map(Command::new);
+    check(program, "Go", 70).await;
+}
+
+#[tokio::test]
+async fn jdbc_sees_no_difference() {
+    let driver = fetched("jdbc").and_then(|directory| {
+        let entries = std::fs::read_dir(directory).ok()?;
+        let mut paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        paths.find(|path| path.extension().is_some_and(|it| it == "jar"))
+    });
+    let program = driver.map(|driver| {
+        let mut command = Command::new("java");
+        command.arg("-cp").arg(driver);
+        command.arg(programs().join("jdbc/Scenarios.java"));
+        command
+    });
+    check(program, "Java and Maven", 110).await;
+}
+
+#[tokio::test]
+async fn tokio_postgres_sees_no_difference() {
+    Stage::new().await.check(30, tokio_postgres::run).await;
+}
+
+async fn python(driver: &str, captured_min: u64) {
+    let script = programs().join(driver).join("scenarios.py");
+    let program = fetched("python/bin/python").map(|interpreter| {
+        let mut command = Command::new(interpreter);
+        command.arg(script);
+        command
+    });
+    check(program, "Python 3", captured_min).await;
+}
+
+/// Runs a program that takes a URL, if the set-up could bring it.
+async fn check(program: Option<Command>, needs: &str, captured_min: u64) {
+    let Some(program) = program else {
+        println!("skipped: the driver is not in target/drivers; the set-up needs {needs} for it");
+        return;
+    };
+    let run = async |database: &Database| {
+        let mut command = Command::new("timeout");
+        command.arg(PATIENCE).arg(program.get_program());
+        command.args(program.get_args()).arg(database.uri());
+        command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {errors}", output.status);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    Stage::new().await.check(captured_min, run).await;
+}
+
+/// Errors are part of what psql shows.
+async fn psql(database: &Database) -> String {
+    let command = tool::client_program("psql", database).unwrap();
+    let script = "exec \"$0\" -X <\"$1\" 2>&1";
+    let file = programs().join("psql/scenarios.sql");
+    let output = Command::new("timeout")
+        .args([PATIENCE, "sh", "-c", script])
+        .arg(command.get_program())
+        .arg(file)
+        .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .output()
+        .unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Without what must differ: the database's name, and the number of a server process.
+fn masked(text: &str, database: &Database) -> String {
+    let without_name = text.replace(&format!("\"{}\"", database.name), "\"database\"");
+    let mut parts = without_name.split("PID ");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |masked, part| {
+        masked + "PID" + part.trim_start_matches(|it: char| it.is_ascii_digit())
+    })
+}
+
+fn programs() -> PathBuf {
+    workspace().join("tests/drivers")
+}
+
+/// A file that the set-up brought, if it is there.
+fn fetched(name: impl AsRef<Path>) -> Option<PathBuf> {
+    let path = workspace().join("target/drivers").join(name);
+    path.exists().then_some(path)
+}
