@@ -95,9 +95,9 @@ impl TransactionLog {
         self.settle(outcome)
     }
 
-    /// `PortalSuspended`.
-    pub fn suspended(&mut self) {
-        self.transaction.suspended();
+    /// `PortalSuspended` of a statement that is captured so, or not.
+    pub fn suspended(&mut self, captured: Option<Captured>) {
+        self.transaction.suspended(captured);
     }
 
     /// `ErrorResponse`.

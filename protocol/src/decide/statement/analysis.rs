@@ -136,6 +136,7 @@ impl TextReader<'_> {
             statement.write = Write::Captured(Captured {
                 kind: it.kind,
                 client_columns: it.client_columns,
+                rows_max: it.rows_max,
                 table_oid: it.table_oid,
             });
             addition(end, &it.reference, it.table, it.client_columns)

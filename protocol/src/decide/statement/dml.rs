@@ -33,6 +33,8 @@ pub(super) struct Capturable<'a> {
     pub(super) table: &'a TableFacts,
     /// How the statement itself calls the table.
     pub(super) reference: String,
+    /// How many rows or keys the text names.
+    pub(super) rows_max: usize,
 }
 
 /// What a name in a writing statement means.
@@ -109,16 +111,17 @@ pub(super) fn insert<'a>(
     let relation = statement.relation.as_ref();
     let (table_oid, table) = scope.capturable(relation)?;
     no_with(statement.with_clause.as_ref())?;
-    match statement.select_stmt.as_deref().map(|it| &it.node) {
-        None => {}
+    let rows_max = match statement.select_stmt.as_deref().map(|it| &it.node) {
+        None => 1,
         Some(Some(NodeEnum::SelectStmt(select))) => values(select)?,
         Some(_) => return Err(DeferReason::InsertSelect),
-    }
+    };
     if let Some(conflict) = &statement.on_conflict_clause {
         keeps_key(&conflict.target_list, table)?;
     }
     let returning = statement.returning_clause.as_ref();
-    of(WriteKind::Upsert, relation, returning, (table_oid, table))
+    let table = (table_oid, table);
+    of(WriteKind::Upsert, relation, returning, table, rows_max)
 }
 
 pub(super) fn update<'a>(
@@ -132,9 +135,10 @@ pub(super) fn update<'a>(
         return Err(DeferReason::Joined);
     }
     keeps_key(&statement.target_list, table)?;
-    keyed(statement.where_clause.as_deref(), table)?;
+    let rows_max = keyed(statement.where_clause.as_deref(), table)?;
     let returning = statement.returning_clause.as_ref();
-    of(WriteKind::Upsert, relation, returning, (table_oid, table))
+    let table = (table_oid, table);
+    of(WriteKind::Upsert, relation, returning, table, rows_max)
 }
 
 pub(super) fn delete<'a>(
@@ -147,9 +151,10 @@ pub(super) fn delete<'a>(
     if !statement.using_clause.is_empty() {
         return Err(DeferReason::Joined);
     }
-    keyed(statement.where_clause.as_deref(), table)?;
+    let rows_max = keyed(statement.where_clause.as_deref(), table)?;
     let returning = statement.returning_clause.as_ref();
-    of(WriteKind::Delete, relation, returning, (table_oid, table))
+    let table = (table_oid, table);
+    of(WriteKind::Delete, relation, returning, table, rows_max)
 }
 
 fn of<'a>(
@@ -157,6 +162,7 @@ fn of<'a>(
     relation: Option<&RangeVar>,
     returning: Option<&ReturningClause>,
     (table_oid, table): (u32, &'a TableFacts),
+    rows_max: usize,
 ) -> Result<Capturable<'a>, DeferReason> {
     let alias = relation.and_then(|it| it.alias.as_ref());
     let reference = alias.map_or(&table.relation, |it| &it.aliasname).clone();
@@ -170,6 +176,7 @@ fn of<'a>(
         table_oid,
         table,
         reference,
+        rows_max,
     })
 }
 
@@ -177,7 +184,8 @@ fn no_with(clause: Option<&WithClause>) -> Result<(), DeferReason> {
     clause.map_or(Ok(()), |_| Err(DeferReason::WithClause))
 }
 
-fn values(select: &SelectStmt) -> Result<(), DeferReason> {
+/// How many rows are listed.
+fn values(select: &SelectStmt) -> Result<usize, DeferReason> {
     let plain = !select.values_lists.is_empty()
         && select.sort_clause.is_empty()
         && select.limit_count.is_none()
@@ -189,7 +197,7 @@ fn values(select: &SelectStmt) -> Result<(), DeferReason> {
     } else if select.values_lists.len() > ROWS_MAX {
         Err(DeferReason::Bulk)
     } else {
-        Ok(())
+        Ok(select.values_lists.len())
     }
 }
 
@@ -275,8 +283,8 @@ fn string(node: &Node) -> Option<&str> {
     }
 }
 
-/// Whether the condition fixes every column of the key.
-fn keyed(condition: Option<&Node>, table: &TableFacts) -> Result<(), DeferReason> {
+/// How many keys the condition leaves, if it fixes every column of the key.
+fn keyed(condition: Option<&Node>, table: &TableFacts) -> Result<usize, DeferReason> {
     let condition = condition
         .and_then(|it| it.node.as_ref())
         .ok_or(DeferReason::Unkeyed)?;
@@ -305,7 +313,7 @@ fn keyed(condition: Option<&Node>, table: &TableFacts) -> Result<(), DeferReason
     } else if keys > ROWS_MAX {
         Err(DeferReason::Bulk)
     } else {
-        Ok(())
+        Ok(keys)
     }
 }
 

@@ -179,6 +179,8 @@ pub struct Captured {
     pub client_columns: ClientColumns,
     /// The table's OID, or the partitioned root's.
     pub table_oid: u32,
+    /// The keys or rows that its text names: it writes at most so many.
+    pub rows_max: usize,
 }
 
 /// What a captured row means.

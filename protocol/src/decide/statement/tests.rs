@@ -190,6 +190,23 @@ fn captured_statements_get_the_hidden_column_last() {
 }
 
 #[test]
+fn the_rows_and_keys_that_a_text_names_are_counted() {
+    for (text, count) in [
+        ("INSERT INTO item DEFAULT VALUES", 1),
+        ("INSERT INTO item (id) VALUES ($1), ($2), (3)", 3),
+        ("UPDATE item SET name = 'x' WHERE id = $1", 1),
+        ("UPDATE item SET name = 'x' WHERE id IN ($1, 2)", 2),
+        ("DELETE FROM item WHERE id = 1 AND name = 'x'", 1),
+    ] {
+        let analysis = analyzed(text, Mode::Extended);
+        let Write::Captured(captured) = &analysis.statements[0].write else {
+            panic!("{text}: {analysis:?}");
+        };
+        assert_eq!(captured.rows_max, count, "{text}");
+    }
+}
+
+#[test]
 fn the_hidden_column_follows_the_clients_own() {
     for (text, width) in [
         ("INSERT INTO item VALUES (1) RETURNING id", 1),

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::statement::{DeferReason, Statement, TransactionEffect, Write};
+use super::statement::{Captured, DeferReason, Statement, TransactionEffect, Write};
 use crate::lsn::Lsn;
 use crate::row::{Image, RowKey};
 use crate::xid::Xid;
@@ -164,9 +164,16 @@ impl ClientTransaction {
         self.transact(effect, tag)
     }
 
-    /// A portal stopped at its row limit: what it has not shown yet was written all the same.
-    pub fn suspended(&mut self) {
-        self.defer(DeferReason::Cursor);
+    /// A portal stopped at its row limit: what it has not shown yet was written all the same. Of a
+    /// statement that has shown all that it can have written nothing is missing.
+    pub fn suspended(&mut self, captured: Option<Captured>) {
+        let seen = self.rows.len().saturating_sub(self.statement_rows);
+        if captured.is_some_and(|it| seen >= it.rows_max) {
+            self.statement_rows = self.rows.len();
+            self.statement_size = self.size;
+        } else {
+            self.defer(DeferReason::Cursor);
+        }
     }
 
     /// The server reported an error: the running statement is undone, and outside a block

@@ -24,7 +24,8 @@ enum Step {
     Unsafe,
     /// The command tag of a text that could not be read.
     Unread(&'static str),
-    Suspended,
+    /// A portal of a statement that writes so many rows at most.
+    Suspended(usize),
     Error,
     Idle,
     InBlock,
@@ -49,12 +50,17 @@ fn statement(write: Write) -> Statement {
     }
 }
 
-fn captured() -> Statement {
-    statement(Write::Captured(Captured {
+fn form() -> Captured {
+    Captured {
         kind: WriteKind::Upsert,
         client_columns: ClientColumns::None,
         table_oid: 1,
-    }))
+        rows_max: 1,
+    }
+}
+
+fn captured() -> Statement {
+    statement(Write::Captured(form()))
 }
 
 fn run(steps: &[Step]) -> Vec<Outcome> {
@@ -91,8 +97,8 @@ fn run(steps: &[Step]) -> Vec<Outcome> {
                 transaction.completed(Some(&statement), b"SET")
             }
             Unread(tag) => transaction.completed(None, tag.as_bytes()),
-            Suspended => {
-                transaction.suspended();
+            Suspended(rows_max) => {
+                transaction.suspended(Some(Captured { rows_max, ..form() }));
                 None
             }
             Error => {
@@ -410,7 +416,40 @@ fn command_tags_tell_of_writes_that_the_text_did_not_show() {
     // A captured statement whose rows were not all seen.
     let more = Wrote(captured().write, "UPDATE 2");
     check(&[HalfRow(1), more, Idle], &[Err(DeferReason::Uncaptured)]);
-    check(&[HalfRow(1), Suspended, Idle], &[Err(DeferReason::Cursor)]);
+    check(
+        &[HalfRow(1), Suspended(2), Idle],
+        &[Err(DeferReason::Cursor)],
+    );
+}
+
+#[test]
+fn a_row_limit_hides_nothing_of_a_statement_that_has_shown_all_it_can_write() {
+    check(&[HalfRow(1), Suspended(1), Idle], &[Ok(&[1])]);
+    check(
+        &[HalfRow(1), HalfRow(2), Suspended(2), Row(3), Idle],
+        &[Ok(&[1, 2, 3])],
+    );
+    // The portal is asked for more, and has nothing.
+    let none = Wrote(captured().write, "INSERT 0 0");
+    check(&[HalfRow(1), Suspended(1), none, Idle], &[Ok(&[1])]);
+    // An error of the next statement does not undo it.
+    check(
+        &[
+            begin(),
+            InBlock,
+            HalfRow(1),
+            Suspended(1),
+            HalfRow(2),
+            Error,
+            commit(),
+            Idle,
+        ],
+        &[Ok(&[1])],
+    );
+    check(
+        &[Row(1), HalfRow(2), Suspended(2), Idle],
+        &[Err(DeferReason::Cursor)],
+    );
 }
 
 #[test]

@@ -115,8 +115,12 @@ impl Capturing {
             let mut statements = run.analysis.statements.iter();
             run.analysis.unreadable.is_none() && statements.all(|it| it.write == Write::None)
         };
-        if !matches!(note, Note::Run(run) if reads_only(run)) {
-            self.log.suspended();
+        match note {
+            Note::Run(run) if reads_only(run) => (),
+            Note::Run(run) => self.log.suspended(run.captured(0)),
+            Note::Nothing | Note::Statement(..) | Note::Portal(_) | Note::Opaque => {
+                self.log.suspended(None);
+            }
         }
     }
 
