@@ -11,7 +11,8 @@ demo: setup ## The whole story on two servers of its own, in about a minute afte
 	$(CARGO) build --quiet --package segue --package harness --bin segue --bin demo
 	@$(CARGO) run --quiet --package harness --bin demo
 
-test: setup ## Units, property tests and tests on real servers, and `make lint`
+test: ## Units, property tests and tests on real servers with real drivers, and `make lint`
+	@tests/setup.sh test
 	$(CARGO) test --workspace
 	@$(MAKE) --no-print-directory lint
 

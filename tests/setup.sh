@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building and testing Segue needs and this machine lacks. Where all is there it does
-# nothing and needs no network. "bench" as the argument asks for pgbouncer too.
+# nothing and needs no network. "bench" as the argument asks for pgbouncer too, "test" for the
+# drivers of the tests.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -63,3 +64,6 @@ fetch() {
   }
 }
 fetch tests/servers/fetch.sh
+if [ "${1:-}" = test ]; then
+  fetch tests/drivers/fetch.sh
+fi

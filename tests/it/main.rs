@@ -16,8 +16,9 @@ mod crash;
 #[cfg(test)]
 mod divergence;
 #[cfg(test)]
-mod dry;
 mod drivers;
+#[cfg(test)]
+mod dry;
 #[cfg(test)]
 mod endpoint;
 #[cfg(test)]

@@ -28,12 +28,7 @@ impl Stage {
     async fn new() -> Self {
         let schema = std::fs::read_to_string(programs().join("schema.sql")).unwrap();
         let pair = Pair::shared().await.unwrap();
-        let copies: [Bed; 2] = pair
-            .copies(&schema, 2)
-            .await
-            .unwrap()
-            .try_into()
-            .unwrap();
+        let copies: [Bed; 2] = pair.copies(&schema, 2).await.unwrap().try_into().unwrap();
         let [direct, bed] = copies;
         Self {
             direct: direct.source,
@@ -63,17 +58,17 @@ impl Stage {
 
 #[tokio::test]
 async fn psql_sees_no_difference() {
-    Stage::new().await.check(35, psql).await;
+    Stage::new().await.check(14, psql).await;
 }
 
 #[tokio::test]
 async fn psycopg_sees_no_difference() {
-    python("psycopg", 30).await;
+    python("psycopg", 25).await;
 }
 
 #[tokio::test]
 async fn asyncpg_sees_no_difference() {
-    python("asyncpg", 60).await;
+    python("asyncpg", 50).await;
 }
 
 #[tokio::test]
@@ -86,13 +81,13 @@ async fn node_postgres_sees_no_difference() {
         command.env("NODE_PATH", modules);
         command
     });
-    check(program, "Node.js and npm", 100).await;
+    check(program, "Node.js and npm", 90).await;
 }
 
 #[tokio::test]
 async fn pgx_sees_no_difference() {
     let program = fetched("pgx/scenarios").map(Command::new);
-    check(program, "Go", 70).await;
+    check(program, "Go", 60).await;
 }
 
 #[tokio::test]
@@ -108,7 +103,7 @@ async fn jdbc_sees_no_difference() {
         command.arg(programs().join("jdbc/Scenarios.java"));
         command
     });
-    check(program, "Java and Maven", 110).await;
+    check(program, "Java and Maven", 90).await;
 }
 
 #[tokio::test]
@@ -136,7 +131,11 @@ async fn check(program: Option<Command>, needs: &str, captured_min: u64) {
         let mut command = Command::new("timeout");
         command.arg(PATIENCE).arg(program.get_program());
         command.args(program.get_args()).arg(database.uri());
-        command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.envs(
+            program
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
         let output = command.stdin(Stdio::null()).output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{}: {errors}", output.status);
@@ -154,7 +153,11 @@ async fn psql(database: &Database) -> String {
         .args([PATIENCE, "sh", "-c", script])
         .arg(command.get_program())
         .arg(file)
-        .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .envs(
+            command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
         .output()
         .unwrap();
     String::from_utf8_lossy(&output.stdout).into_owned()

@@ -29,16 +29,29 @@ pub(super) async fn run(database: &Database) -> String {
         )*};
     }
     play!(
-        types, returning, pipelined, broken_pipeline, copy_in, copy_out, portals, prepared,
-        invalidation, cancel, notify, savepoints, errors, large, calls
+        types,
+        returning,
+        pipelined,
+        broken_pipeline,
+        copy_in,
+        copy_out,
+        portals,
+        prepared,
+        invalidation,
+        cancel,
+        notify,
+        savepoints,
+        errors,
+        large,
+        calls
     );
     lines.join("\n")
 }
 
 type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 
-fn shown(value: impl Debug) -> Result<String> {
-    Ok(format!("{value:?}"))
+fn shown(value: impl Debug) -> String {
+    format!("{value:?}")
 }
 
 /// SQLSTATE, constraint and position.
@@ -67,9 +80,20 @@ async fn types(_: &Database, client: &mut Client) -> Result<String> {
     let mut seen = Vec::new();
     for id in 1..=2_i32 {
         let values: Parameters<'_> = &[
-            &id, &true, &-7_i16, &(1_i64 << 62), &0.1_f64, &"12345678901.25", &"zażółć 'quoted'",
-            &"pad", &&b"\x00\x01\xff\\"[..], &"2024-02-29 12:30:01.123456+00", &numbers, &words,
-            &"{\"b\": 1.5}", &"(1,2.50,here)",
+            &id,
+            &true,
+            &-7_i16,
+            &(1_i64 << 62),
+            &0.1_f64,
+            &"12345678901.25",
+            &"zażółć 'quoted'",
+            &"pad",
+            &&b"\x00\x01\xff\\"[..],
+            &"2024-02-29 12:30:01.123456+00",
+            &numbers,
+            &words,
+            &"{\"b\": 1.5}",
+            &"(1,2.50,here)",
         ];
         seen.extend(texts(&client.query(insert, values).await?));
     }
@@ -83,10 +107,19 @@ async fn types(_: &Database, client: &mut Client) -> Result<String> {
             &[&vec!["new"], &2_i32],
         )
         .await?;
-    let changed: (Vec<String>, Vec<u8>, Vec<Option<i32>>, i64, f64) =
-        (changed.get(0), changed.get(1), changed.get(2), changed.get(3), changed.get(4));
-    let gone = client.execute("DELETE FROM thing WHERE id = $1", &[&1_i32]).await?;
-    shown((seen, nothing.get::<_, Option<bool>>(1), nothing.len(), changed, gone))
+    let texts: (Vec<String>, Vec<u8>) = (changed.get(0), changed.get(1));
+    let numbers: (Vec<Option<i32>>, i64, f64) = (changed.get(2), changed.get(3), changed.get(4));
+    let gone = client
+        .execute("DELETE FROM thing WHERE id = $1", &[&1_i32])
+        .await?;
+    Ok(shown((
+        seen,
+        nothing.get::<_, Option<bool>>(1),
+        nothing.len(),
+        texts,
+        numbers,
+        gone,
+    )))
 }
 
 async fn returning(_: &Database, client: &mut Client) -> Result<String> {
@@ -104,10 +137,16 @@ async fn returning(_: &Database, client: &mut Client) -> Result<String> {
         )
         .await?;
     let updated = client
-        .execute("UPDATE account SET balance = balance + 1 WHERE id = $1", &[&id])
+        .execute(
+            "UPDATE account SET balance = balance + 1 WHERE id = $1",
+            &[&id],
+        )
         .await?;
     let nobody = client
-        .query_opt("DELETE FROM account WHERE owner = $1 RETURNING *", &[&"nobody"])
+        .query_opt(
+            "DELETE FROM account WHERE owner = $1 RETURNING *",
+            &[&"nobody"],
+        )
         .await?;
     let typed = client
         .query_typed(
@@ -115,7 +154,13 @@ async fn returning(_: &Database, client: &mut Client) -> Result<String> {
             &[(&id, Type::INT8)],
         )
         .await?;
-    shown((id, texts(&several), updated, nobody.is_none(), texts(&typed)))
+    Ok(shown((
+        id,
+        texts(&several),
+        updated,
+        nobody.is_none(),
+        texts(&typed),
+    )))
 }
 
 async fn pipelined(_: &Database, client: &mut Client) -> Result<String> {
@@ -134,11 +179,13 @@ async fn pipelined(_: &Database, client: &mut Client) -> Result<String> {
         client.execute("DELETE FROM line WHERE id = $1", &[&2_i32]),
         client.query("SELECT word FROM line WHERE id = $1", &[&1_i32]),
     );
-    shown((texts(&made?), one?, two?, texts(&three?)))
+    Ok(shown((texts(&made?), one?, two?, texts(&three?))))
 }
 
 async fn broken_pipeline(_: &Database, client: &mut Client) -> Result<String> {
-    let insert = client.prepare("INSERT INTO line VALUES ($1, 'x', 1)").await?;
+    let insert = client
+        .prepare("INSERT INTO line VALUES ($1, 'x', 1)")
+        .await?;
     let (kept, twice, after, simple) = tokio::join!(
         client.execute(&insert, &[&200_i32]),
         client.execute(&insert, &[&200_i32]),
@@ -146,35 +193,53 @@ async fn broken_pipeline(_: &Database, client: &mut Client) -> Result<String> {
         client.batch_execute("INSERT INTO line VALUES (202, 'lost', 1); SELECT 1 / 0"),
     );
     let left = client
-        .query("SELECT id::text FROM line WHERE id BETWEEN 200 AND 210 ORDER BY id", &[])
+        .query(
+            "SELECT id::text FROM line WHERE id BETWEEN 200 AND 210 ORDER BY id",
+            &[],
+        )
         .await?;
-    shown((failure(kept), failure(twice), failure(after), failure(simple), texts(&left)))
+    Ok(shown((
+        failure(kept),
+        failure(twice),
+        failure(after),
+        failure(simple),
+        texts(&left),
+    )))
 }
 
 async fn copy_in(_: &Database, client: &mut Client) -> Result<String> {
     let mut sink = pin!(client.copy_in("COPY line FROM STDIN (FORMAT csv)").await?);
     for start in (1000..1300).step_by(100) {
-        let lines: String = (start..start + 100).map(|id| format!("{id},word {id},1\n")).collect();
-        sink.send(Bytes::from(lines)).await?;
+        let lines: Vec<_> = (start..start + 100)
+            .map(|id| format!("{id},word {id},1\n"))
+            .collect();
+        sink.send(Bytes::from(lines.concat())).await?;
     }
     let text = sink.finish().await?;
-    let sink = client.copy_in("COPY line (id, word) FROM STDIN (FORMAT binary)").await?;
+    let sink = client
+        .copy_in("COPY line (id, word) FROM STDIN (FORMAT binary)")
+        .await?;
     let mut writer = pin!(BinaryCopyInWriter::new(sink, &[Type::INT4, Type::TEXT]));
     for id in 1300..1350_i32 {
-        writer.as_mut().write(&[&id, &(id % 7 != 0).then_some("binary")]).await?;
+        writer
+            .as_mut()
+            .write(&[&id, &(id % 7 != 0).then_some("binary")])
+            .await?;
     }
     let binary = writer.finish().await?;
     let mut sink = pin!(client.copy_in("COPY line FROM STDIN (FORMAT csv)").await?);
     sink.send(Bytes::from_static(b"1000,twice,1\n")).await?;
     let twice = failure(sink.finish().await);
     // A sink that is dropped is a COPY that has failed.
-    let abandoned = client.copy_in::<_, Bytes>("COPY line FROM STDIN (FORMAT csv)").await?;
+    let abandoned = client
+        .copy_in::<_, Bytes>("COPY line FROM STDIN (FORMAT csv)")
+        .await?;
     drop(abandoned);
     let count: i64 = client
         .query_one("SELECT count(*) FROM line WHERE id >= 1000", &[])
         .await?
         .get(0);
-    shown((text, binary, twice, count))
+    Ok(shown((text, binary, twice, count)))
 }
 
 async fn copy_out(_: &Database, client: &mut Client) -> Result<String> {
@@ -185,13 +250,16 @@ async fn copy_out(_: &Database, client: &mut Client) -> Result<String> {
         .await?
         .try_collect()
         .await?;
-    shown((lines, binary.iter().map(Bytes::len).sum::<usize>()))
+    Ok(shown((lines, binary.iter().map(Bytes::len).sum::<usize>())))
 }
 
 async fn portals(_: &Database, client: &mut Client) -> Result<String> {
     let transaction = client.transaction().await?;
     let select = transaction
-        .bind("SELECT id::text FROM line WHERE id >= $1 ORDER BY id", &[&1000_i32])
+        .bind(
+            "SELECT id::text FROM line WHERE id >= $1 ORDER BY id",
+            &[&1000_i32],
+        )
         .await?;
     let first = transaction.query_portal(&select, 3).await?;
     let changed = transaction
@@ -199,19 +267,25 @@ async fn portals(_: &Database, client: &mut Client) -> Result<String> {
         .await?;
     let second = transaction.query_portal(&select, 3).await?;
     let one = transaction
-        .bind("UPDATE line SET price = 4 WHERE id = $1 RETURNING id::text", &[&1001_i32])
+        .bind(
+            "UPDATE line SET price = 4 WHERE id = $1 RETURNING id::text",
+            &[&1001_i32],
+        )
         .await?;
     let one_row = transaction.query_portal(&one, 1).await?;
     let no_more = transaction.query_portal(&one, 1).await?;
     transaction.commit().await?;
     let transaction = client.transaction().await?;
     let several = transaction
-        .bind("UPDATE line SET price = 5 WHERE id IN (1002, 1003, 1004) RETURNING id::text", &[])
+        .bind(
+            "UPDATE line SET price = 5 WHERE id IN (1002, 1003, 1004) RETURNING id::text",
+            &[],
+        )
         .await?;
     let some = transaction.query_portal(&several, 2).await?;
     transaction.commit().await?;
     let rows = [first, second, one_row, no_more, some];
-    shown((changed, rows.map(|rows| texts(&rows))))
+    Ok(shown((changed, rows.map(|rows| texts(&rows)))))
 }
 
 async fn prepared(_: &Database, client: &mut Client) -> Result<String> {
@@ -224,22 +298,38 @@ async fn prepared(_: &Database, client: &mut Client) -> Result<String> {
     }
     client.batch_execute("DEALLOCATE ALL").await?;
     let lost = failure(client.query(&update, &[&1_i32]).await);
-    let again = client.prepare("UPDATE line SET price = 1 WHERE id = $1").await?;
+    let again = client
+        .prepare("UPDATE line SET price = 1 WHERE id = $1")
+        .await?;
     let done = client.execute(&again, &[&1_i32]).await?;
     client.batch_execute("DISCARD ALL").await?;
     let discarded = failure(client.execute(&again, &[&1_i32]).await);
-    let columns = client.prepare("DELETE FROM line WHERE id = $1 RETURNING *").await?;
-    let columns: Vec<_> = columns.columns().iter().map(|it| it.name().to_owned()).collect();
-    shown((seen, lost, done, discarded, columns))
+    let columns = client
+        .prepare("DELETE FROM line WHERE id = $1 RETURNING *")
+        .await?;
+    let columns: Vec<_> = columns
+        .columns()
+        .iter()
+        .map(|it| it.name().to_owned())
+        .collect();
+    Ok(shown((seen, lost, done, discarded, columns)))
 }
 
 async fn invalidation(database: &Database, client: &mut Client) -> Result<String> {
-    client.batch_execute("CREATE TABLE changing (id int PRIMARY KEY, a int)").await?;
-    let write = client.prepare("INSERT INTO changing VALUES ($1, 1) RETURNING *").await?;
-    let read = client.prepare("SELECT * FROM changing WHERE id = $1").await?;
+    client
+        .batch_execute("CREATE TABLE changing (id int PRIMARY KEY, a int)")
+        .await?;
+    let write = client
+        .prepare("INSERT INTO changing VALUES ($1, 1) RETURNING *")
+        .await?;
+    let read = client
+        .prepare("SELECT * FROM changing WHERE id = $1")
+        .await?;
     client.query_one(&write, &[&1_i32]).await?;
     client.query_one(&read, &[&1_i32]).await?;
-    database.execute("ALTER TABLE changing ADD COLUMN b int DEFAULT 5").await?;
+    database
+        .execute("ALTER TABLE changing ADD COLUMN b int DEFAULT 5")
+        .await?;
     let seen = (
         failure(client.query_one(&write, &[&2_i32]).await),
         failure(client.query_one(&read, &[&1_i32]).await),
@@ -250,11 +340,17 @@ async fn invalidation(database: &Database, client: &mut Client) -> Result<String
         .await?;
     let mut words = Vec::new();
     for index in 0..3 {
-        words.extend(texts(&client.query(&kept, &[&format!("plan {index}")]).await?));
-        database.execute(&format!("CREATE INDEX line_word_{index} ON line (word)")).await?;
+        words.extend(texts(
+            &client.query(&kept, &[&format!("plan {index}")]).await?,
+        ));
+        database
+            .execute(&format!("CREATE INDEX line_word_{index} ON line (word)"))
+            .await?;
     }
-    database.execute("DROP INDEX line_word_0, line_word_1, line_word_2").await?;
-    shown((seen, words))
+    database
+        .execute("DROP INDEX line_word_0, line_word_1, line_word_2")
+        .await?;
+    Ok(shown((seen, words)))
 }
 
 async fn cancel(_: &Database, client: &mut Client) -> Result<String> {
@@ -264,7 +360,7 @@ async fn cancel(_: &Database, client: &mut Client) -> Result<String> {
         token.cancel_query(NoTls).await
     });
     let one = client.query("SELECT '1'", &[]).await?;
-    shown((failure(sleeping), failure(asked), texts(&one)))
+    Ok(shown((failure(sleeping), failure(asked), texts(&one))))
 }
 
 async fn notify(database: &Database, _: &mut Client) -> Result<String> {
@@ -276,38 +372,55 @@ async fn notify(database: &Database, _: &mut Client) -> Result<String> {
             match message {
                 AsyncMessage::Notification(it) => heard.push(it.payload().to_owned()),
                 AsyncMessage::Notice(it) => heard.push(it.message().to_owned()),
-                _ => {}
+                other => heard.push(format!("{other:?}")),
             }
         }
         heard
     });
     client.batch_execute("LISTEN door").await?;
     database.execute("NOTIFY door, 'knock'").await?;
-    database.execute("SELECT pg_notify('door', 'zażółć')").await?;
+    database
+        .execute("SELECT pg_notify('door', 'zażółć')")
+        .await?;
     // What was sent before this was answered has been heard when it is.
     client.query("SELECT warn('hello')", &[]).await?;
     drop(client);
-    shown(listening.await?)
+    Ok(shown(listening.await?))
 }
 
 async fn savepoints(_: &Database, client: &mut Client) -> Result<String> {
     let mut transaction = client.transaction().await?;
-    transaction.execute("INSERT INTO line VALUES (400, 'outer', 1)", &[]).await?;
+    transaction
+        .execute("INSERT INTO line VALUES (400, 'outer', 1)", &[])
+        .await?;
     let inner = transaction.transaction().await?;
-    inner.execute("UPDATE line SET word = 'never' WHERE id = 400", &[]).await?;
-    let twice = failure(inner.execute("INSERT INTO line VALUES (400, 'twice', 1)", &[]).await);
+    inner
+        .execute("UPDATE line SET word = 'never' WHERE id = 400", &[])
+        .await?;
+    let twice = failure(
+        inner
+            .execute("INSERT INTO line VALUES (400, 'twice', 1)", &[])
+            .await,
+    );
     inner.rollback().await?;
     let inner = transaction.savepoint("doubt").await?;
-    inner.execute("INSERT INTO line VALUES (401, 'released', 1)", &[]).await?;
+    inner
+        .execute("INSERT INTO line VALUES (401, 'released', 1)", &[])
+        .await?;
     inner.commit().await?;
     transaction.commit().await?;
     let dropped = client.transaction().await?;
-    dropped.execute("INSERT INTO line VALUES (402, 'lost', 1)", &[]).await?;
+    dropped
+        .execute("INSERT INTO line VALUES (402, 'lost', 1)", &[])
+        .await?;
     drop(dropped);
     let left = client
-        .query("SELECT word FROM line WHERE id BETWEEN 400 AND 410 ORDER BY id", &[])
+        .query(
+            "SELECT word FROM line WHERE id BETWEEN 400 AND 410 ORDER BY id",
+            &[],
+        )
         .await?;
-    shown((twice, texts(&left)))
+    Ok(shown((twice, texts(&left))))
 }
 
 async fn errors(_: &Database, client: &mut Client) -> Result<String> {
@@ -325,14 +438,16 @@ async fn errors(_: &Database, client: &mut Client) -> Result<String> {
         seen.push(failure(client.execute(text, &[]).await));
         seen.push(failure(client.simple_query(text).await));
     }
-    shown(seen)
+    Ok(shown(seen))
 }
 
 async fn large(_: &Database, client: &mut Client) -> Result<String> {
     let (body, raw) = ("žluť".repeat(300_000), b"abc\0".repeat(500_000));
-    let insert = client.prepare("INSERT INTO document VALUES ($1, $2, $3)").await?;
+    let insert = client
+        .prepare("INSERT INTO document VALUES ($1, $2, $3)")
+        .await?;
     client.execute(&insert, &[&1_i32, &body, &raw]).await?;
-    let (less, fewer) = (&body[..100_000], &raw[..100_000]);
+    let (less, fewer) = ("žluť".repeat(20_000), &raw[..100_000]);
     client.execute(&insert, &[&2_i32, &less, &fewer]).await?;
     let row = client
         .query_one("SELECT body, raw FROM document WHERE id = 1", &[])
@@ -352,11 +467,14 @@ async fn large(_: &Database, client: &mut Client) -> Result<String> {
         )
         .await?
         .get(0);
-    shown((same, size, back))
+    Ok(shown((same, size, back)))
 }
 
 async fn calls(_: &Database, client: &mut Client) -> Result<String> {
-    let total: i32 = client.query_one("SELECT add_up($1, $2)", &[&2_i32, &3_i32]).await?.get(0);
+    let total: i32 = client
+        .query_one("SELECT add_up($1, $2)", &[&2_i32, &3_i32])
+        .await?
+        .get(0);
     client.execute("CALL deposit('bob', 5)", &[]).await?;
     let several = client
         .simple_query(
@@ -369,7 +487,8 @@ async fn calls(_: &Database, client: &mut Client) -> Result<String> {
         .map(|message| match message {
             SimpleQueryMessage::Row(row) => format!("row {:?}", row.get(0)),
             SimpleQueryMessage::CommandComplete(count) => format!("done {count}"),
-            _ => "described".to_owned(),
+            SimpleQueryMessage::RowDescription(columns) => format!("columns {}", columns.len()),
+            other => format!("{other:?}"),
         })
         .collect();
     let upsert = client
@@ -379,5 +498,5 @@ async fn calls(_: &Database, client: &mut Client) -> Result<String> {
             &[&600_i32],
         )
         .await?;
-    shown((total, several, texts(&upsert)))
+    Ok(shown((total, several, texts(&upsert))))
 }
