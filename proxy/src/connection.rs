@@ -125,7 +125,7 @@ async fn serve_socket(
             };
             let session = Session::new(client, source, opening, member);
             let session = match capture {
-                Some(capture) => session.captured(capture, settings.sync_timeout),
+                Some(capture) => session.captured(capture, settings.sync),
                 None => session,
             };
             session.run().await.map_err(ConnectionError::Session)

@@ -45,7 +45,7 @@ pub async fn run(
     ready: impl FnOnce(Vec<String>),
 ) -> Result<(), ProxyError> {
     let listeners = listener::bind(&config.listen).await?;
-    let mirroring = Mirroring::start(&config)?;
+    let mirroring = Mirroring::start(&config, &settings)?;
     let capture = mirroring.as_ref().map(Mirroring::source);
     let (_asking, attendants) = registry::attendants(config.workers.get());
     let numbers = Numbers::default();

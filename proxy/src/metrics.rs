@@ -25,6 +25,10 @@ pub(crate) const ACCEPTED: &str = "segue_mirror_accepted_transactions_total";
 pub(crate) const FAILED: &str = "segue_dual_write_fail_total";
 /// From the commit's acknowledgement at the proxy to the target's.
 pub(crate) const STALENESS: &str = "segue_mirror_staleness_seconds";
+/// Acknowledgements given once the target had the transaction.
+pub(crate) const SYNC_CONFIRMED: &str = "segue_mirror_sync_confirmed_total";
+/// Acknowledgements that were to wait for the target and were given without it, by reason.
+pub(crate) const SYNC_UNCONFIRMED: &str = "segue_mirror_sync_unconfirmed_total";
 /// Transactions waiting for the target.
 pub(crate) const QUEUE: &str = "segue_mirror_queue_transactions";
 /// 1 while the mirror does not try every transaction.
@@ -74,6 +78,14 @@ pub(crate) fn transaction_accepted(staleness: Duration) {
 
 pub(crate) fn transaction_failed(reason: &'static str) {
     counter!(FAILED, "reason" => reason).increment(1);
+}
+
+pub(crate) fn sync_confirmed() {
+    counter!(SYNC_CONFIRMED).increment(1);
+}
+
+pub(crate) fn sync_unconfirmed(reason: &'static str) {
+    counter!(SYNC_UNCONFIRMED, "reason" => reason).increment(1);
 }
 
 pub(crate) fn queue_transactions(count: usize) {

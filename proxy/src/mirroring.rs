@@ -14,6 +14,7 @@ use crate::catalog::{self, CatalogHandle, ContractFrom};
 use crate::config::{Config, MirrorMode};
 use crate::error::ProxyError;
 use crate::mirror::{self, MirrorConfig, MirrorHandle};
+use crate::settings::LiveSettings;
 
 /// Clients are served without a mirror sooner than not at all.
 const PREPARATION_MAX: Duration = Duration::from_secs(3);
@@ -44,7 +45,10 @@ pub(crate) struct Mirroring {
 
 impl Mirroring {
     /// Starts both, if writes are to be captured.
-    pub(crate) fn start(config: &Config) -> Result<Option<Self>, ProxyError> {
+    pub(crate) fn start(
+        config: &Config,
+        settings: &LiveSettings,
+    ) -> Result<Option<Self>, ProxyError> {
         if !config.captures() {
             return Ok(None);
         }
@@ -64,7 +68,8 @@ impl Mirroring {
             MirrorMode::Off | MirrorMode::Async | MirrorMode::Sync => ContractFrom::Setup,
         };
         let source = config.source.clone();
-        let reading = catalog::run(source, contract, catalog.clone(), end.clone());
+        let (handle, settings) = (catalog.clone(), settings.clone());
+        let reading = catalog::run(source, contract, handle, settings, end.clone());
         Ok(Some(Self {
             source: CaptureSource {
                 catalog,

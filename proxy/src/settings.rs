@@ -4,17 +4,22 @@
 //! has to follow a change at once asks again. Does not read files: the binary judges new values
 //! and hands them in whole, on SIGHUP and for the admin console.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use protocol::decide::statement::MirrorChoice;
 
 use tokio::sync::watch;
 
 /// What may change while the proxy runs. What needs a restart is in [`crate::Config`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// How long an acknowledgement waits for the target with `MirrorMode::Sync`; after it the
-    /// client is answered all the same, and the stream brings the write. Default 1 s. New clients.
-    pub sync_timeout: Duration,
+    /// How acknowledgements wait for the target. New clients.
+    pub sync: SyncSettings,
+    /// What single tables ask of the mirror, by `schema.table`; a session's own choice comes first,
+    /// but a table that is off stays off. Default: what the proxy does. At once.
+    pub mirror_tables: BTreeMap<String, MirrorChoice>,
     /// Clients at one time; more are refused as PostgreSQL does it. Default 1000. New clients.
     pub clients_max: usize,
     /// From a client's connection to the end of its startup packet. Default 60 s, as
@@ -25,10 +30,40 @@ pub struct Settings {
     pub drain_timeout: Duration,
 }
 
+/// How acknowledgements wait for the target, where they do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SyncSettings {
+    /// How long at most; after it the client is answered all the same, and the stream brings the
+    /// write. Default 1 s.
+    pub timeout: Duration,
+    /// How the client is answered then.
+    pub policy: SyncPolicy,
+}
+
+impl Default for SyncSettings {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(1),
+            policy: SyncPolicy::Warn,
+        }
+    }
+}
+
+/// How a client is answered whose commit the target has not confirmed. Never with an error: the
+/// source has committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncPolicy {
+    /// With a WARNING before the acknowledgement.
+    Warn,
+    /// As if it had.
+    Continue,
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            sync_timeout: Duration::from_secs(1),
+            sync: SyncSettings::default(),
+            mirror_tables: BTreeMap::new(),
             clients_max: 1000,
             startup_timeout: Duration::from_mins(1),
             drain_timeout: Duration::from_secs(10),

@@ -19,9 +19,18 @@ pub(super) struct ProxyFlags {
     /// target) [default: async where there is a target, else off]
     #[arg(long, value_name = "MODE")]
     mirror: Option<String>,
+    /// What single tables ask of the mirror, before what the proxy does: off, async or sync, such
+    /// as public.audit=off,public.payment=sync; a session's own choice (SET segue.mirror) comes
+    /// before both [default: none]
+    #[arg(long, value_name = "SCHEMA.TABLE=MODE,...")]
+    mirror_tables: Option<String>,
     /// How long a client waits for the target under sync [default: 1s]
     #[arg(long, value_name = "DURATION")]
     sync_timeout: Option<String>,
+    /// How it is answered if that was in vain: warn (with a WARNING) or continue (as if it had not
+    /// been); never with an error, since the source has committed [default: warn]
+    #[arg(long, value_name = "POLICY")]
+    sync_policy: Option<String>,
     /// How long a write behind a schema change waits until the proxy has read the catalog again;
     /// else it is left to the log [default: 0s]
     #[arg(long, value_name = "DURATION")]
@@ -44,11 +53,13 @@ pub(super) struct ProxyFlags {
 }
 
 impl ProxyFlags {
-    pub(super) fn settings(self) -> [(Setting, Option<String>); 9] {
+    pub(super) fn settings(self) -> [(Setting, Option<String>); 11] {
         [
             (Setting::Listen, self.listen),
             (Setting::Mirror, self.mirror),
+            (Setting::MirrorTables, self.mirror_tables),
             (Setting::SyncTimeout, self.sync_timeout),
+            (Setting::SyncPolicy, self.sync_policy),
             (Setting::CatalogWait, self.catalog_wait),
             (Setting::Workers, self.workers),
             (Setting::ClientsMax, self.clients_max),

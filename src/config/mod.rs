@@ -18,6 +18,7 @@ use control::dsn::{Defaults, Dsn, Password};
 use control::server::Route;
 use proxy::MirrorMode;
 use proxy::address::Address;
+use proxy::settings::{MirrorChoice, SyncPolicy, SyncSettings};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 pub(crate) use self::layers::Environment;
@@ -42,8 +43,10 @@ pub(crate) struct Settings {
     pub(crate) listen: Vec<Address>,
     /// What the mirror does.
     pub(crate) mirror: MirrorMode,
-    /// How long a client waits for the target under [`MirrorMode::Sync`].
-    pub(crate) sync_timeout: Duration,
+    /// What single tables ask of the mirror.
+    pub(crate) mirror_tables: BTreeMap<String, MirrorChoice>,
+    /// How clients wait for the target where the mirror is `sync`.
+    pub(crate) sync: SyncSettings,
     /// How long a write behind a schema change waits for the proxy to read the catalog.
     pub(crate) catalog_wait: Duration,
     /// The proxy's worker threads.
@@ -137,7 +140,8 @@ impl Settings {
     /// The part that the proxy follows while it runs.
     pub(crate) fn of_proxy(&self) -> proxy::settings::Settings {
         proxy::settings::Settings {
-            sync_timeout: self.sync_timeout,
+            sync: self.sync,
+            mirror_tables: self.mirror_tables.clone(),
             clients_max: self.clients_max,
             startup_timeout: self.startup_timeout,
             drain_timeout: self.drain_timeout,
@@ -243,7 +247,13 @@ impl Judge {
         let settings = Settings {
             listen: self.or_default(Setting::Listen, addresses),
             mirror: self.mirror(),
-            sync_timeout: self.or_default(Setting::SyncTimeout, duration),
+            mirror_tables: self
+                .value(Setting::MirrorTables, mirror_tables)
+                .unwrap_or_default(),
+            sync: SyncSettings {
+                timeout: self.or_default(Setting::SyncTimeout, duration),
+                policy: self.or_default(Setting::SyncPolicy, sync_policy),
+            },
             catalog_wait: self.or_default(Setting::CatalogWait, duration),
             workers: self
                 .value(Setting::Workers, workers)
@@ -420,6 +430,32 @@ fn mirror(text: &str) -> Result<MirrorMode, String> {
         "async" => Ok(MirrorMode::Async),
         "sync" => Ok(MirrorMode::Sync),
         _ => Err("is not one of off, dry, async, sync".to_owned()),
+    }
+}
+
+/// `schema.table=mode`, comma-separated.
+fn mirror_tables(text: &str) -> Result<BTreeMap<String, MirrorChoice>, String> {
+    let pair = |item: String| {
+        let named = item.rsplit_once('=').and_then(|(table, mode)| {
+            let table = table.trim();
+            let choice = MirrorChoice::named(mode)?;
+            table.contains('.').then(|| (table.to_owned(), choice))
+        });
+        named.ok_or_else(|| {
+            format!("has {item:?}, which is not schema.table=mode with off, async or sync")
+        })
+    };
+    list(text)?.into_iter().map(pair).collect()
+}
+
+fn sync_policy(text: &str) -> Result<SyncPolicy, String> {
+    match text {
+        "warn" => Ok(SyncPolicy::Warn),
+        "continue" => Ok(SyncPolicy::Continue),
+        _ => Err(
+            "is not one of warn, continue; there is none that fails: the source has committed"
+                .to_owned(),
+        ),
     }
 }
 

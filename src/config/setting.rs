@@ -16,8 +16,12 @@ pub(crate) enum Setting {
     Listen,
     /// `off`, `dry`, `async` or `sync`.
     Mirror,
-    /// How long a client waits for the target under `mirror = "sync"`.
+    /// What single tables ask of the mirror: `schema.table` = `off`, `async` or `sync`.
+    MirrorTables,
+    /// How long a client waits for the target where the mirror is `sync`.
     SyncTimeout,
+    /// How it is answered if that was in vain: `warn` or `continue`.
+    SyncPolicy,
     /// How long a write behind a schema change waits for the proxy to read the catalog.
     CatalogWait,
     /// The proxy's worker threads.
@@ -94,12 +98,14 @@ const fn facts(name: &'static str, default: &'static str, change: Change) -> Fac
 
 impl Setting {
     /// All of them, in the order in which problems are reported.
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Source,
         Self::Target,
         Self::Listen,
         Self::Mirror,
+        Self::MirrorTables,
         Self::SyncTimeout,
+        Self::SyncPolicy,
         Self::CatalogWait,
         Self::Workers,
         Self::ClientsMax,
@@ -122,8 +128,11 @@ impl Setting {
             // Beside 5432, and what connection poolers use.
             Self::Listen => facts("listen", "127.0.0.1:6432", Restart),
             Self::Mirror => facts("mirror", "async with a target, else off", Restart),
+            Self::MirrorTables => facts("mirror_tables", "none", AtOnce),
             // Enough for a target across a continent; a client should not wait longer for a mirror.
             Self::SyncTimeout => facts("sync_timeout", "1s", NewClients),
+            // What PostgreSQL does when it no longer waits for a standby.
+            Self::SyncPolicy => facts("sync_policy", "warn", NewClients),
             Self::CatalogWait => facts("catalog_wait", "0s", Restart),
             Self::Workers => facts("workers", "the cores, at most 4", Restart),
             // Ten times what PostgreSQL itself admits by default.

@@ -63,7 +63,7 @@ fn the_last_layer_wins() {
     };
     let settings = Settings::read(&sources, Needs::Source).unwrap();
     assert_eq!(settings.workers.get(), 1);
-    assert_eq!(settings.sync_timeout, Duration::from_secs(5));
+    assert_eq!(settings.sync.timeout, Duration::from_secs(5));
     assert_eq!(settings.origin(Setting::Workers), Some(&Origin::Flag));
     assert_eq!(settings.origin(Setting::Listen), Some(&Origin::Environment));
     assert_eq!(

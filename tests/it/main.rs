@@ -36,6 +36,8 @@ mod servers;
 #[cfg(test)]
 mod stream;
 #[cfg(test)]
+mod sync;
+#[cfg(test)]
 mod versions;
 #[cfg(test)]
 mod wire;

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use apply::{EarlyRow, EarlyTransaction, EarlyWrite};
 use bytes::Bytes;
 use protocol::decide::record::{ValueFormat, decode};
-use protocol::decide::statement::{Captured, DeferReason, SessionEffect, Statement, WriteKind};
+use protocol::decide::statement::{
+    Captured, DeferReason, MirrorChoice, SessionEffect, Statement, WriteKind,
+};
 use protocol::decide::transaction::{ClientTransaction, Outcome, Ready, TransactionRow};
 use protocol::revision::{Epoch, Revision, RevisionError};
 use protocol::row::RowKey;
@@ -17,9 +19,13 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::{Capture, shape};
+use crate::catalog::CatalogView;
 use crate::clock::wall_clock;
 use crate::config::MirrorMode;
 use crate::mirror::{Delivered, MirrorTransaction};
+
+/// Under which transactions are counted that a client wanted to wait for and could not.
+const DEFERRED: &str = "deferred";
 
 /// The transaction that one client connection is in.
 #[derive(Debug)]
@@ -28,10 +34,18 @@ pub struct TransactionLog {
     transaction: ClientTransaction,
     /// The schema has been changed since the last commit.
     changed_schema: bool,
+    /// What the session asked of the mirror with the statement that completed last.
+    choice: Option<MirrorChoice>,
 }
 
-/// What the client's acknowledgement has to wait for, with `--mirror sync`.
-pub type Delivery = oneshot::Receiver<Delivered>;
+/// What the client's acknowledgement has to do with the target, where the mirror is `sync`.
+#[derive(Debug)]
+pub enum Delivery {
+    /// It waits for this.
+    Awaited(oneshot::Receiver<Delivered>),
+    /// There is nothing to wait for: the log brings the transaction, for this reason.
+    Unconfirmed(&'static str),
+}
 
 impl TransactionLog {
     /// For one connection of this worker.
@@ -40,6 +54,7 @@ impl TransactionLog {
             capture,
             transaction: ClientTransaction::default(),
             changed_schema: false,
+            choice: None,
         }
     }
 
@@ -84,6 +99,12 @@ impl TransactionLog {
         self.transaction.defer(DeferReason::SessionUnknown);
     }
 
+    /// What the session asks of the mirror, as of the statement that has just completed: what it asks
+    /// when it commits is what counts, as for `synchronous_commit`.
+    pub const fn choose(&mut self, choice: Option<MirrorChoice>) {
+        self.choice = choice;
+    }
+
     /// `CommandComplete` of a client's statement: what the analysis said of it, or nothing for a
     /// text that it could not read.
     pub fn completed(&mut self, statement: Option<&Statement>, tag: &[u8]) -> Option<Delivery> {
@@ -122,21 +143,58 @@ impl TransactionLog {
 
     fn settle(&self, outcome: Option<Outcome>) -> Option<Delivery> {
         match outcome? {
-            Outcome::Committed { xid, rows } => self.committed(xid, rows),
+            Outcome::Committed { xid, rows } => {
+                let view = self.capture.view();
+                match self.answer(&view, &rows) {
+                    MirrorChoice::Off => {
+                        self.deferred(&view, Some(xid), DeferReason::MirrorOff);
+                        None
+                    }
+                    MirrorChoice::Async => {
+                        let transaction = self.committed(&view, xid, rows)?;
+                        self.capture.mirror.send(transaction);
+                        None
+                    }
+                    MirrorChoice::Sync => {
+                        let transaction = self.committed(&view, xid, rows)?;
+                        let delivered = self.capture.mirror.send_awaited(transaction);
+                        Some(Delivery::Awaited(delivered))
+                    }
+                }
+            }
             Outcome::Deferred { xid, reason } => {
                 let view = self.capture.view();
-                self.capture.counters.deferred(reason.label());
-                if let Some(xid) = xid {
-                    let op = view.op_id(xid);
-                    self.capture.mirror.note_deferred(op, reason.label());
-                }
-                None
+                self.deferred(&view, xid, reason);
+                self.cannot_wait(reason)
             }
         }
     }
 
-    fn committed(&self, xid: Xid, rows: Vec<TransactionRow>) -> Option<Delivery> {
-        let view = self.capture.view();
+    /// Whether the client waits: as the session says, else as the strictest of the tables written to
+    /// says, else as the proxy does.
+    fn answer(&self, view: &CatalogView, rows: &[TransactionRow]) -> MirrorChoice {
+        let server = match self.capture.mirror.mode() {
+            // Nobody will send it.
+            MirrorMode::Off | MirrorMode::Dry => return MirrorChoice::Async,
+            MirrorMode::Async => MirrorChoice::Async,
+            MirrorMode::Sync => MirrorChoice::Sync,
+        };
+        let of_table = |row: &TransactionRow| view.choice(row.key.table()).unwrap_or(server);
+        self.choice.unwrap_or_else(|| {
+            if rows.iter().any(|row| of_table(row) == MirrorChoice::Sync) {
+                MirrorChoice::Sync
+            } else {
+                MirrorChoice::Async
+            }
+        })
+    }
+
+    fn committed(
+        &self,
+        view: &CatalogView,
+        xid: Xid,
+        rows: Vec<TransactionRow>,
+    ) -> Option<MirrorTransaction> {
         self.capture.counters.captured();
         let op_id = view.op_id(xid);
         let rows = rows.into_iter().map(|row| early_row(view.epoch, row));
@@ -145,7 +203,7 @@ impl TransactionLog {
             self.capture.mirror.unrepresentable(op_id);
             return None;
         };
-        let transaction = MirrorTransaction {
+        Some(MirrorTransaction {
             early: EarlyTransaction {
                 op_id,
                 epoch: view.epoch,
@@ -155,12 +213,31 @@ impl TransactionLog {
             },
             contract: Arc::clone(&view.facts.contract),
             committed: Instant::now(),
-        };
-        if self.capture.mirror.mode() == MirrorMode::Sync {
-            return Some(self.capture.mirror.send_awaited(transaction));
+        })
+    }
+
+    fn deferred(&self, view: &CatalogView, xid: Option<Xid>, reason: DeferReason) {
+        self.capture.counters.deferred(reason.label());
+        if let Some(xid) = xid {
+            let op = view.op_id(xid);
+            self.capture.mirror.note_deferred(op, reason.label());
         }
-        self.capture.mirror.send(transaction);
-        None
+    }
+
+    /// A transaction that is left to the log cannot be waited for; a client that wanted to is told.
+    fn cannot_wait(&self, reason: DeferReason) -> Option<Delivery> {
+        let wants = match (self.capture.mirror.mode(), self.choice) {
+            (MirrorMode::Off | MirrorMode::Dry, _) => false,
+            (MirrorMode::Async, choice) => choice == Some(MirrorChoice::Sync),
+            (MirrorMode::Sync, choice) => choice.is_none_or(|it| it == MirrorChoice::Sync),
+        };
+        // The log does not bring these either, or nobody is to wait for them.
+        let is_nothing = matches!(reason, DeferReason::NotInContract | DeferReason::MirrorOff);
+        if !wants || is_nothing {
+            return None;
+        }
+        self.capture.counters.unconfirmed(DEFERRED);
+        Some(Delivery::Unconfirmed(reason.label()))
     }
 }
 

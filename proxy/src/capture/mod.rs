@@ -76,6 +76,15 @@ impl Capture {
         Some(async move { drop(read.await) })
     }
 
+    /// What became of an acknowledgement that waited: why the target has not confirmed, or nothing
+    /// if it has.
+    pub fn delivered(&self, unconfirmed: Option<&'static str>) {
+        match unconfirmed {
+            None => self.counters.confirmed(),
+            Some(reason) => self.counters.unconfirmed(reason),
+        }
+    }
+
     /// A statement has run under capture.
     pub fn captured_statement(&self) {
         self.counters.captured_statement();

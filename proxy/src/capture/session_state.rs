@@ -3,7 +3,7 @@
 //! Does not decide when: the relay asks at an idle `ReadyForQuery`, and drops the replies.
 
 use bytes::Bytes;
-use protocol::decide::statement::{SessionFacts, SessionKnowledge};
+use protocol::decide::statement::{MirrorChoice, SessionFacts, SessionKnowledge};
 
 /// More temporary relations than this are not listed.
 const TEMPORARY_MAX: usize = 100;
@@ -34,7 +34,8 @@ AND relkind OPERATOR(pg_catalog.<>) 'i' LIMIT 101) c), \
 pg_catalog.current_setting('client_encoding'), \
 pg_catalog.current_setting('server_encoding'), \
 pg_catalog.current_setting('standard_conforming_strings'), \
-pg_catalog.current_setting('client_min_messages')";
+pg_catalog.current_setting('client_min_messages'), \
+pg_catalog.current_setting('segue.mirror', true)";
 
 /// Reads the row; anything unexpected leaves the session unknown, and so uncaptured.
 pub(super) fn read(columns: &[Option<Bytes>]) -> SessionKnowledge {
@@ -55,6 +56,7 @@ fn facts(columns: &[Option<Bytes>]) -> Option<SessionFacts> {
         server_encoding: text(4)?.to_owned(),
         standard_strings: text(5)? == "on",
         hears_log: !QUIET_LEVELS.contains(&text(6)?),
+        mirror: text(7).and_then(MirrorChoice::named),
     })
 }
 
@@ -75,6 +77,7 @@ mod tests {
         let mut row: Vec<_> = texts
             .map(|text| Some(Bytes::from_static(text.as_bytes())))
             .into();
+        row.push(Some(Bytes::from_static(b"Sync")));
         row[2] = temporary.map(|text| Bytes::from_static(text.as_bytes()));
         row
     }
@@ -87,7 +90,12 @@ mod tests {
         assert_eq!(facts.role, "al");
         assert_eq!(facts.search_path, ["pg_catalog", "public"]);
         assert_eq!(facts.temporary, Some(vec!["t".to_owned()]));
+        assert_eq!(facts.mirror, Some(MirrorChoice::Sync));
         assert_ne!(fingerprint, read(&row(None)).fingerprint());
+        let mut unset = row(Some(r#"["t"]"#));
+        unset[7] = None;
+        assert_eq!(read(&unset).mirror(), None);
+        assert_ne!(fingerprint, read(&unset).fingerprint());
     }
 
     #[test]

@@ -124,6 +124,7 @@ pub(super) async fn load(
         facts: Arc::new(facts),
         epoch,
         system_identifier,
+        choices: Arc::default(),
     })
 }
 

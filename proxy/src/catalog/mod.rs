@@ -4,6 +4,7 @@
 //! a schema change that this proxy has seen is not read yet, nothing is known, so nothing is
 //! captured. Does not take part in any client's session.
 
+mod choices;
 mod load;
 mod queries;
 mod reader;
@@ -13,7 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use protocol::decide::statement::CatalogFacts;
+use protocol::contract::TableIndex;
+use protocol::decide::statement::{CatalogFacts, MirrorChoice};
 use protocol::op_id::OpId;
 use protocol::revision::Epoch;
 use protocol::xid::Xid;
@@ -33,9 +35,17 @@ pub(crate) struct CatalogView {
     pub(crate) facts: Arc<CatalogFacts>,
     pub(crate) epoch: Epoch,
     pub(crate) system_identifier: u64,
+    /// What the configuration asks of the mirror for single tables, by their place in the contract;
+    /// empty if for none.
+    choices: Arc<[Option<MirrorChoice>]>,
 }
 
 impl CatalogView {
+    /// What is asked of the mirror for this table.
+    pub(crate) fn choice(&self, table: TableIndex) -> Option<MirrorChoice> {
+        self.choices.get(table.as_usize()).copied().flatten()
+    }
+
     /// The idempotency key of the source's transaction.
     pub(crate) fn op_id(&self, xid: Xid) -> OpId {
         OpId::of(self.system_identifier, self.epoch, xid)
@@ -84,6 +94,7 @@ impl CatalogHandle {
             facts: Arc::new(CatalogFacts::unknown()),
             epoch: Epoch::FIRST,
             system_identifier: 0,
+            choices: Arc::default(),
         };
         let shared = Shared {
             stamp: AtomicU64::new(0),

@@ -6,13 +6,15 @@
 use std::time::Duration;
 
 use control::{Dsn, Side};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
 use super::CatalogHandle;
+use super::choices::{self, Choices};
 use super::load::{ContractFrom, LoadError, find, fingerprint, load};
 use crate::metrics;
+use crate::settings::LiveSettings;
 
 /// Between two looks at what others may have changed past this proxy.
 const PERIOD: Duration = Duration::from_secs(5);
@@ -25,6 +27,7 @@ pub async fn run(
     source: Dsn,
     contract: ContractFrom,
     handle: CatalogHandle,
+    settings: LiveSettings,
     shutdown: CancellationToken,
 ) {
     let reader = Reader {
@@ -34,6 +37,8 @@ pub async fn run(
         generation: 0,
         fingerprint: String::new(),
         roles: Vec::new(),
+        settings,
+        choices: Choices::new(),
     };
     // On the heap: the future holds every question's.
     shutdown
@@ -50,6 +55,9 @@ struct Reader {
     fingerprint: String,
     /// Whose privileges the latest facts hold besides those of roles that can log in.
     roles: Vec<String>,
+    settings: LiveSettings,
+    /// What the latest facts were put under.
+    choices: Choices,
 }
 
 impl Reader {
@@ -86,8 +94,12 @@ impl Reader {
     async fn keep_current(&mut self, client: &Client) -> Result<(), LoadError> {
         loop {
             self.read(client).await?;
-            // Elapsed or woken: look again either way.
-            drop(timeout(PERIOD, self.handle.shared.wake.notified()).await);
+            // Elapsed, woken or told of other settings: look again in any case.
+            tokio::select! {
+                () = sleep(PERIOD) => (),
+                () = self.handle.shared.wake.notified() => (),
+                () = self.settings.changed() => (),
+            }
         }
     }
 
@@ -96,7 +108,8 @@ impl Reader {
         let roles = self.handle.roles();
         let found = find(client, self.contract).await?;
         let now = fingerprint(client, found).await?;
-        if now == self.fingerprint && roles == self.roles {
+        let choices = self.settings.current().mirror_tables.clone();
+        if now == self.fingerprint && roles == self.roles && choices == self.choices {
             self.handle.publish(None, changes);
             return Ok(());
         }
@@ -104,7 +117,9 @@ impl Reader {
         let view = load(client, generation, &roles, found).await?;
         metrics::catalog_read();
         tracing::debug!(generation, tables = view.facts.tables.len(), "catalog read");
+        let view = choices::put(view, &choices);
         self.handle.publish(Some(view), changes);
+        self.choices = choices;
         self.generation = generation;
         self.fingerprint = now;
         self.roles = roles;

@@ -24,6 +24,9 @@ pub struct Counters {
     deferred: Mutex<BTreeMap<&'static str, u64>>,
     failed: Mutex<BTreeMap<&'static str, u64>>,
     staleness: Mutex<Staleness>,
+    /// Acknowledgements that waited for the target, and those that went without it, by reason.
+    confirmed: AtomicU64,
+    unconfirmed: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl Counters {
@@ -61,6 +64,18 @@ impl Counters {
         }
     }
 
+    /// A client that waited was answered once the target had its transaction.
+    pub(crate) fn confirmed(&self) {
+        self.confirmed.fetch_add(1, Ordering::Relaxed);
+        metrics::sync_confirmed();
+    }
+
+    /// A client was answered that would have waited for the target, or did in vain.
+    pub(crate) fn unconfirmed(&self, reason: &'static str) {
+        count(&mut self.unconfirmed.lock(), reason);
+        metrics::sync_unconfirmed(reason);
+    }
+
     pub(crate) fn queued(&self, transactions: usize) {
         self.queued.store(transactions, Ordering::Relaxed);
         metrics::queue_transactions(transactions);
@@ -74,6 +89,8 @@ impl Counters {
             "transactions": self.accepted.load(Ordering::Relaxed),
             "deferred": *self.deferred.lock(),
             "failed": *self.failed.lock(),
+            "sync_confirmed": self.confirmed.load(Ordering::Relaxed),
+            "sync_unconfirmed": *self.unconfirmed.lock(),
             "queue_transactions": self.queued.load(Ordering::Relaxed),
             "staleness_seconds_p50": quantiles.map(|(median, _)| median.as_secs_f64()),
             "staleness_seconds_p99": quantiles.map(|(_, high)| high.as_secs_f64()),

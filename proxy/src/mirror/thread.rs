@@ -73,7 +73,8 @@ async fn run(
     if matches!(config.mode, MirrorMode::Async | MirrorMode::Sync) {
         let ledger = Ledger::new(Arc::clone(&end.work.load), end.refusals, counters);
         let mirror = Mirror::new(config, target, ledger, end.work, shutdown.clone());
-        mirror.run().await;
+        // On the heap: the future holds the opening of a session.
+        Box::pin(mirror.run()).await;
     }
     shutdown.cancelled().await;
     drop(records.await);

@@ -116,9 +116,13 @@ impl<C, S> Session<C, S> {
             self.source_state = Peer::Leaving;
         }
         let corrected = self.corrected(tag, header, &event);
-        if let Some(delivery) = self.tell(tag, header, event) {
-            self.held = Some(Held::new(header, delivery, self.sync_timeout));
-            return;
+        match self.tell(tag, header, event) {
+            Some(Delivery::Awaited(delivered)) => {
+                self.held = Some(Held::new(header, delivered, self.sync));
+                return;
+            }
+            Some(Delivery::Unconfirmed(reason)) => self.warn_unconfirmed(reason),
+            None => (),
         }
         match corrected {
             None => self.act(action, tag, header),

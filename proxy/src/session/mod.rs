@@ -18,7 +18,6 @@ mod watched;
 
 use std::io;
 use std::rc::Rc;
-use std::time::Duration;
 
 use protocol::decide::reply_queue::{ReplyQueue, Request};
 use protocol::wire::backend::TransactionStatus;
@@ -26,6 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::capture::Capture;
 use crate::registry::Member;
+use crate::settings::SyncSettings;
 use crate::startup::Opening;
 use capturing::{Capturing, Note};
 use channel::Channel;
@@ -92,8 +92,8 @@ pub(crate) struct Session<C, S> {
     capturing: Option<Box<Capturing>>,
     /// An acknowledgement that waits for the target.
     held: Option<Held>,
-    /// How long it may wait.
-    sync_timeout: Duration,
+    /// How long it may wait, and what then.
+    sync: SyncSettings,
     member: Member,
     watched: Watched,
 }
@@ -123,16 +123,16 @@ where
             status: TransactionStatus::Idle,
             capturing: None,
             held: None,
-            sync_timeout: Duration::ZERO,
+            sync: SyncSettings::default(),
             member,
             watched: Watched::default(),
         }
     }
 
     /// The same session, its writes captured.
-    pub(crate) fn captured(mut self, capture: Rc<Capture>, sync_timeout: Duration) -> Self {
+    pub(crate) fn captured(mut self, capture: Rc<Capture>, sync: SyncSettings) -> Self {
         self.capturing = Some(Box::new(Capturing::new(capture)));
-        self.sync_timeout = sync_timeout;
+        self.sync = sync;
         self
     }
 

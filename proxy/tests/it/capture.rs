@@ -14,7 +14,7 @@ use protocol::decide::statement::{
 };
 use protocol::decide::transaction::Ready;
 use proxy::MirrorMode;
-use proxy::capture::{Capture, TransactionLog};
+use proxy::capture::{Capture, Delivery, TransactionLog};
 use proxy::catalog::{self, CatalogHandle, ContractFrom};
 use proxy::mirror::{self, Counters, MirrorConfig};
 use serde_json::Value;
@@ -90,6 +90,7 @@ impl Stage {
             dsn(&bed.source),
             ContractFrom::Setup,
             catalog.clone(),
+            proxy::settings::live(proxy::settings::Settings::default()).1,
             shutdown.clone(),
         ));
         let config = MirrorConfig {
@@ -172,7 +173,7 @@ impl Stage {
             verb => format!("{verb} {}", values.len()),
         };
         self.log.completed(Some(&statement), tag.as_bytes());
-        if let Some(delivered) = self.log.ready(Ready::Idle) {
+        if let Some(Delivery::Awaited(delivered)) = self.log.ready(Ready::Idle) {
             drop(delivered.await);
         }
     }

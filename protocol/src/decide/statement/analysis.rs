@@ -10,7 +10,7 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::RawStmt;
 
 use super::dml::{self, Capturable, Scope};
-use super::facts::{CatalogFacts, SessionKnowledge};
+use super::facts::{CatalogFacts, MirrorChoice, SessionKnowledge};
 use super::rewrite::{Addition, addition, rewritten};
 use super::tokens::Tokens;
 use super::utility::effects;
@@ -50,6 +50,9 @@ fn grounds<'a>(
 ) -> Result<Scope<'a>, DeferReason> {
     match session {
         SessionKnowledge::Unknown => Err(DeferReason::SessionUnknown),
+        SessionKnowledge::Known { facts, .. } if facts.mirror == Some(MirrorChoice::Off) => {
+            Err(DeferReason::MirrorOff)
+        }
         SessionKnowledge::Known { .. } if !catalog.is_known() => Err(DeferReason::CatalogUnknown),
         SessionKnowledge::Known { facts, .. } => {
             if facts.allow_capture() && facts.counts_characters_of(text) {
@@ -80,7 +83,8 @@ impl TextReader<'_> {
         for tree in trees {
             let (statement, addition) = self.statement(tree);
             additions.extend(addition);
-            if statement.session.makes_unknown() || is_set(tree) {
+            let chooses = matches!(statement.session, SessionEffect::Chooses(_));
+            if statement.session.makes_unknown() || is_set(tree) && !chooses {
                 self.grounds = self.grounds.and(Err(DeferReason::BehindChange));
             }
             statements.push(statement);

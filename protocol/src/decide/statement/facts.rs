@@ -10,6 +10,29 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::reason::DeferReason;
 use crate::contract::{Contract, TableIndex};
 
+/// What a session or a table asks of the mirror.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MirrorChoice {
+    /// Writes are left to the stream.
+    Off,
+    /// Writes are mirrored; nobody waits.
+    Async,
+    /// Writes are mirrored, and the acknowledgement waits for the target.
+    Sync,
+}
+
+impl MirrorChoice {
+    /// The choice with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        match name.trim().to_ascii_lowercase().as_str() {
+            "off" => Some(Self::Off),
+            "async" => Some(Self::Async),
+            "sync" => Some(Self::Sync),
+            _ => None,
+        }
+    }
+}
+
 /// The state of a session that gives a text its meaning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionFacts {
@@ -27,6 +50,8 @@ pub struct SessionFacts {
     pub standard_strings: bool,
     /// `client_min_messages` asks for the server's log, in which texts can be seen as they were sent.
     pub hears_log: bool,
+    /// `segue.mirror`, if it is set to a choice.
+    pub mirror: Option<MirrorChoice>,
 }
 
 impl SessionFacts {
@@ -61,6 +86,25 @@ impl SessionKnowledge {
     pub fn known(facts: SessionFacts) -> Self {
         let fingerprint = xxh3_64(format!("{facts:?}").as_bytes());
         Self::Known { facts, fingerprint }
+    }
+
+    /// The same state but for `segue.mirror`.
+    #[must_use]
+    pub fn choosing(self, mirror: Option<MirrorChoice>) -> Self {
+        match self {
+            Self::Known { facts, .. } if facts.mirror != mirror => {
+                Self::known(SessionFacts { mirror, ..facts })
+            }
+            other @ (Self::Known { .. } | Self::Unknown) => other,
+        }
+    }
+
+    /// What the session asks of the mirror, as far as is known.
+    pub const fn mirror(&self) -> Option<MirrorChoice> {
+        match self {
+            Self::Known { facts, .. } => facts.mirror,
+            Self::Unknown => None,
+        }
     }
 
     /// Differs when the state does; 0 while it is unknown.

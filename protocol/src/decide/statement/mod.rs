@@ -19,7 +19,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use analysis::analyze;
-pub use facts::{CatalogFacts, ColumnFacts, SessionFacts, SessionKnowledge, TableFacts};
+pub use facts::{
+    CatalogFacts, ColumnFacts, MirrorChoice, SessionFacts, SessionKnowledge, TableFacts,
+};
 pub use reason::DeferReason;
 pub use template::Template;
 
@@ -143,6 +145,9 @@ pub enum SessionEffect {
     DeallocatesAll,
     /// DISCARD ALL: all prepared statements and all settings.
     DiscardsAll,
+    /// SET of `segue.mirror`: to a choice, or to something that is none. Perhaps only until the
+    /// transaction's end.
+    Chooses(Option<MirrorChoice>),
 }
 
 impl SessionEffect {
@@ -150,7 +155,7 @@ impl SessionEffect {
     pub const fn makes_unknown(&self) -> bool {
         match self {
             Self::Changes | Self::Ddl | Self::DiscardsAll => true,
-            Self::None | Self::Deallocates(_) | Self::DeallocatesAll => false,
+            Self::None | Self::Deallocates(_) | Self::DeallocatesAll | Self::Chooses(_) => false,
         }
     }
 }

@@ -18,6 +18,8 @@ pub enum DeferReason {
     CatalogUnknown,
     /// The current role's privileges have not been read yet.
     RoleUnknown,
+    /// The session, or the table, asks not to be mirrored.
+    MirrorOff,
     /// A SET, a schema change or the like stands before it in the same text.
     BehindChange,
     /// The table is not carried. The stream does not bring it either.
@@ -96,6 +98,7 @@ impl DeferReason {
             Self::SessionSettings => "session_settings",
             Self::CatalogUnknown => "catalog_unknown",
             Self::RoleUnknown => "role_unknown",
+            Self::MirrorOff => "mirror_off",
             Self::BehindChange => "behind_change",
             Self::NotInContract => "not_in_contract",
             Self::View => "view",

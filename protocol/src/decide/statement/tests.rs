@@ -115,6 +115,7 @@ fn session() -> SessionFacts {
         server_encoding: "UTF8".into(),
         standard_strings: true,
         hears_log: false,
+        mirror: None,
     }
 }
 
@@ -709,6 +710,10 @@ fn what_is_not_known_is_not_rewritten() {
         search_path: vec!["other".into()],
         ..session()
     };
+    let unmirrored = SessionFacts {
+        mirror: Some(MirrorChoice::Off),
+        ..session()
+    };
     let known = SessionKnowledge::known;
     for (session, catalog, expected) in [
         (
@@ -727,6 +732,7 @@ fn what_is_not_known_is_not_rewritten() {
             facts(),
             Some(DeferReason::SessionSettings),
         ),
+        (known(unmirrored), facts(), Some(DeferReason::MirrorOff)),
         (known(stranger), facts(), Some(DeferReason::RoleUnknown)),
         (known(crowded), facts(), Some(DeferReason::SessionUnknown)),
         (known(hiding), facts(), None),
@@ -845,4 +851,36 @@ fn deep_trees_do_not_exhaust_the_stack() {
             drop(analyzed(&text, Mode::Simple));
         }
     }
+}
+
+#[test]
+fn a_choice_of_the_mirror_is_followed_and_not_asked_for() {
+    let chooses = |choice| SessionEffect::Chooses(choice);
+    for (text, expected) in [
+        (
+            "SET segue.mirror = 'sync'",
+            chooses(Some(MirrorChoice::Sync)),
+        ),
+        (
+            "SET LOCAL segue.mirror TO async",
+            chooses(Some(MirrorChoice::Async)),
+        ),
+        ("set Segue.Mirror = 'Off'", chooses(Some(MirrorChoice::Off))),
+        ("SET segue.mirror = 'nonsense'", chooses(None)),
+        ("SET segue.mirror = 1", SessionEffect::Changes),
+        ("SET segue.mirror TO DEFAULT", SessionEffect::Changes),
+        ("RESET segue.mirror", SessionEffect::Changes),
+        ("RESET ALL", SessionEffect::Changes),
+        (
+            "SELECT set_config('segue.mirror', 'sync', true)",
+            SessionEffect::Changes,
+        ),
+    ] {
+        let analysis = analyzed(text, Mode::Simple);
+        assert_eq!(analysis.statements[0].session, expected, "{text}");
+    }
+    // Unlike any other SET, it leaves what is behind it in the same text as it is.
+    let text = "BEGIN; SET LOCAL segue.mirror = 'sync'; DELETE FROM item WHERE id = 1; COMMIT";
+    let analysis = analyzed(text, Mode::Simple);
+    assert!(matches!(analysis.statements[2].write, Write::Captured(_)));
 }

@@ -20,6 +20,8 @@ const MEANING: [&str; 9] = [
     "session_replication_role",
     "row_security",
 ];
+/// The setting that says what a session asks of the mirror.
+const MIRROR: &str = "segue.mirror";
 /// The setting that decides whether an acknowledged commit is safe.
 const DURABILITY: &str = "synchronous_commit";
 /// Built-in functions that run a text as SQL.
@@ -48,6 +50,8 @@ pub(super) enum Setting {
     Meaning,
     /// Commits may be acknowledged before they are safe.
     Durability,
+    /// The session asks something else of the mirror.
+    Mirror,
     /// It cannot be told which setting it is.
     Any,
 }
@@ -57,6 +61,8 @@ impl Setting {
         let name = name.to_ascii_lowercase();
         if name == DURABILITY {
             Self::Durability
+        } else if name == MIRROR {
+            Self::Mirror
         } else if MEANING.contains(&name.as_str()) {
             Self::Meaning
         } else {
@@ -65,7 +71,7 @@ impl Setting {
     }
 
     pub(super) const fn changes_meaning(self) -> bool {
-        matches!(self, Self::Meaning | Self::Any)
+        matches!(self, Self::Meaning | Self::Mirror | Self::Any)
     }
 
     pub(super) const fn touches_durability(self) -> bool {

@@ -9,12 +9,12 @@
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
     CopyStmt, DiscardMode, ExplainStmt, Node, RangeVar, SelectStmt, TransactionStmt,
-    TransactionStmtKind, TruncateStmt, VariableSetKind, VariableSetStmt,
+    TransactionStmtKind, TruncateStmt, VariableSetKind, VariableSetStmt, a_const,
 };
 
 use super::dml::{Scope, Target};
 use super::tokens::Setting;
-use super::{DeferReason, SessionEffect, Statement, TransactionEffect, Write};
+use super::{DeferReason, MirrorChoice, SessionEffect, Statement, TransactionEffect, Write};
 
 /// What the parse tree says. `scope` is missing while the session or the catalog is unknown.
 pub(super) fn effects(node: &NodeEnum, scope: Option<Scope<'_>>) -> Statement {
@@ -202,13 +202,30 @@ fn set(statement: &VariableSetStmt) -> Statement {
         Ok(_) => Setting::of(&statement.name),
     };
     Statement {
-        session: if setting.changes_meaning() {
+        session: if let (Setting::Mirror, Some(value)) = (setting, constant(statement)) {
+            SessionEffect::Chooses(MirrorChoice::named(value))
+        } else if setting.changes_meaning() {
             SessionEffect::Changes
         } else {
             SessionEffect::None
         },
         touches_durability: setting.touches_durability(),
         ..Statement::default()
+    }
+}
+
+/// The one constant that a SET gives; nothing for RESET and SET TO DEFAULT.
+fn constant(statement: &VariableSetStmt) -> Option<&str> {
+    match statement.args.as_slice() {
+        [
+            Node {
+                node: Some(NodeEnum::AConst(constant)),
+            },
+        ] => match constant.val.as_ref()? {
+            a_const::Val::Sval(text) => Some(&text.sval),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

@@ -84,6 +84,7 @@ impl Capturing {
         let Note::Run(run) = note else {
             return self.log.completed(None, text);
         };
+        self.log.choose(run.choice);
         let statement = run.analysis.statements.get(index);
         if statement.is_none() && run.analysis.unreadable.is_none() {
             return None;
@@ -105,7 +106,13 @@ impl Capturing {
             Some(SessionEffect::DeallocatesAll | SessionEffect::DiscardsAll) => {
                 self.statements.forget_all();
             }
-            Some(SessionEffect::None | SessionEffect::Changes | SessionEffect::Ddl) | None => (),
+            Some(
+                SessionEffect::None
+                | SessionEffect::Changes
+                | SessionEffect::Ddl
+                | SessionEffect::Chooses(_),
+            )
+            | None => (),
         }
     }
 
@@ -129,6 +136,7 @@ impl Capturing {
             TransactionStatus::Idle => {
                 // Portals end with their transaction.
                 self.portals.forget_all();
+                self.forget_choice();
                 self.log.ready(Ready::Idle)
             }
             TransactionStatus::InTransaction | TransactionStatus::Failed => {

@@ -128,7 +128,8 @@ impl Capturing {
             return self.opaque(Request::Execute, header, outbound);
         };
         let text = &portal.text;
-        let run = Run::extended(text, self.capture.grounds(&self.knowledge));
+        let run = Run::extended(text, self.capture.grounds(&self.knowledge))
+            .choosing(self.knowledge.mirror());
         let whole_rows = run
             .captured(0)
             .is_some_and(|it| it.client_columns == ClientColumns::None);

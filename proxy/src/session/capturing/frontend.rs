@@ -74,7 +74,7 @@ impl Capturing {
             }
         }
         self.runs(&analysis);
-        let note = Note::Run(Run::simple(analysis));
+        let note = Note::Run(Run::simple(analysis, self.knowledge.mirror()));
         outbound.queue.push(Request::Query, note);
         Step::Decided
     }

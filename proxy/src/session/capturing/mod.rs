@@ -19,7 +19,9 @@ use std::rc::Rc;
 
 use protocol::decide::names::Names;
 use protocol::decide::reply_queue::{ReplyQueue, Request};
-use protocol::decide::statement::{Analysis, SessionKnowledge, TransactionEffect, Write};
+use protocol::decide::statement::{
+    Analysis, SessionEffect, SessionKnowledge, Statement, TransactionEffect, Write,
+};
 use protocol::wire::backend::TransactionStatus;
 use protocol::wire::frontend::Query;
 
@@ -57,6 +59,8 @@ pub(super) struct Capturing {
     knowledge: SessionKnowledge,
     inquiry: Inquiry,
     waiting: Waiting,
+    /// `segue.mirror` has been set in this transaction, and may go back to what it was.
+    chosen: bool,
     statements: Names<Rc<Text>>,
     portals: Names<Rc<Portal>>,
 }
@@ -77,6 +81,7 @@ impl Capturing {
             knowledge: SessionKnowledge::Unknown,
             inquiry: Inquiry::Due,
             waiting: Waiting::default(),
+            chosen: false,
             statements: Names::new(),
             portals: Names::new(),
         }
@@ -116,10 +121,35 @@ impl Capturing {
 
     /// A text is sent to be run: what is sent behind it is read in the state that it leaves.
     fn runs(&mut self, analysis: &Analysis) {
+        for statement in &analysis.statements {
+            if let SessionEffect::Chooses(choice) = statement.session {
+                self.chosen = true;
+                let known = std::mem::replace(&mut self.knowledge, SessionKnowledge::Unknown);
+                self.knowledge = known.choosing(choice);
+            }
+        }
+        let goes_back = |statement: &Statement| {
+            self.chosen && matches!(statement.transaction, TransactionEffect::RollbackTo(_))
+        };
         let mut statements = analysis.statements.iter();
-        if analysis.unreadable.is_some() || statements.any(|it| it.session.makes_unknown()) {
+        if analysis.unreadable.is_some()
+            || statements.any(|it| it.session.makes_unknown() || goes_back(it))
+        {
             self.forget_session();
         }
+    }
+
+    /// A transaction has ended: what was set in it may be gone, or stay.
+    fn forget_choice(&mut self) {
+        if std::mem::take(&mut self.chosen) {
+            self.forget_session();
+        }
+    }
+
+    /// What became of an acknowledgement that waited: why the target has not confirmed, or nothing
+    /// if it has.
+    pub(super) fn delivered(&self, unconfirmed: Option<&'static str>) {
+        self.capture.delivered(unconfirmed);
     }
 
     fn forget_session(&mut self) {

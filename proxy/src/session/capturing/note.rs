@@ -8,7 +8,9 @@ use std::rc::Rc;
 use protocol::decide::names::Change;
 use protocol::decide::record::ValueFormat;
 use protocol::decide::reply_queue::{self, Hidden};
-use protocol::decide::statement::{Analysis, Captured, ClientColumns, Rewritten, Write};
+use protocol::decide::statement::{
+    Analysis, Captured, ClientColumns, MirrorChoice, Rewritten, Write,
+};
 use protocol::wire::frontend::Parse;
 
 /// How a text was sent.
@@ -75,12 +77,15 @@ pub(in crate::session) struct Run {
     /// The form of the hidden column.
     pub(super) format: ValueFormat,
     pub(super) trust: Trust,
+    /// What the session asked of the mirror when it was sent.
+    pub(super) choice: Option<MirrorChoice>,
 }
 
 impl Run {
     /// A text that was sent in a Query.
-    pub(super) fn simple(analysis: Rc<Analysis>) -> Self {
+    pub(super) fn simple(analysis: Rc<Analysis>, choice: Option<MirrorChoice>) -> Self {
         Self {
+            choice,
             form: Form::of(&analysis),
             analysis,
             format: ValueFormat::Text,
@@ -91,6 +96,7 @@ impl Run {
     /// A statement's or a portal's text.
     pub(super) fn extended(text: &Text, fingerprint: u64) -> Self {
         Self {
+            choice: None,
             analysis: Rc::clone(&text.analysis),
             form: text.form,
             format: ValueFormat::Binary,
@@ -100,6 +106,11 @@ impl Run {
                 Trust::Lost
             },
         }
+    }
+
+    /// The same, sent while the session asked this of the mirror.
+    pub(super) fn choosing(self, choice: Option<MirrorChoice>) -> Self {
+        Self { choice, ..self }
     }
 
     /// How the statement with this index is captured, if it is.

@@ -7,7 +7,6 @@ mod relayed;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use protocol::contract::{Column, Contract, Form, KeyForm, Table, TableIndex};
@@ -22,6 +21,7 @@ use crate::catalog::CatalogHandle;
 use crate::config::MirrorMode;
 use crate::mirror::{self, MirrorConfig};
 use crate::registry::{Identity, Numbers, Registry};
+use crate::settings::SyncSettings;
 use crate::startup::{self, Wanted};
 
 const STARTUP: &[u8] = b"\0\0\0\x11\0\x03\0\0user\0me\0\0";
@@ -66,7 +66,7 @@ impl Peers {
         let member = registry.enroll(Identity::unknown());
         let session = Session::new(near_client, near_source, opening, member);
         let session = match capture {
-            Some(capture) => session.captured(capture, Duration::ZERO),
+            Some(capture) => session.captured(capture, SyncSettings::default()),
             None => session,
         };
         let mut peers = Self {
