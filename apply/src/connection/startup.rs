@@ -41,7 +41,8 @@ impl Connection {
         let route = Route::new(dsn).map_err(|fault| error(fault.into()))?;
         let mut attempts = Attempts::at(&route);
         loop {
-            match session(&route, attempts.way(), side, parameters).await {
+            // Boxed: what opens a session is larger than what then uses it.
+            match Box::pin(session(&route, attempts.way(), side, parameters)).await {
                 Ok(session) => return Ok(session),
                 Err(cause) => attempts.go_on(cause).map_err(error)?,
             }
