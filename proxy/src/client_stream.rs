@@ -7,13 +7,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use control::server::end_without_notice;
+use rustls::ProtocolVersion;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
 /// An open connection to a client.
 #[derive(Debug)]
-#[expect(dead_code, reason = "TLS and sockets are accepted from here on")]
 pub(crate) enum ClientStream {
     /// Over TCP, in the clear.
     Tcp(TcpStream),
@@ -21,6 +21,18 @@ pub(crate) enum ClientStream {
     Unix(UnixStream),
     /// Over TCP, encrypted. Boxed: it is a hundred times the size of the others.
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl ClientStream {
+    /// The version of TLS that it is encrypted with.
+    pub(crate) fn tls_version(&self) -> Option<&'static str> {
+        let Self::Tls(stream) = self else {
+            return None;
+        };
+        let version = stream.get_ref().1.protocol_version()?;
+        let is_newest = version == ProtocolVersion::TLSv1_3;
+        Some(if is_newest { "TLSv1.3" } else { "TLSv1.2" })
+    }
 }
 
 impl AsyncRead for ClientStream {

@@ -80,17 +80,18 @@ async fn serve_socket(
     (socket, peer): (ClientSocket, Option<SocketAddr>),
     admission: &Admission,
 ) -> Result<(), ConnectionError> {
-    let mut client = stream(socket).map_err(ConnectionError::Socket)?;
+    let client = stream(socket).map_err(ConnectionError::Socket)?;
     let settings = surroundings.settings.current();
-    let wanted = tokio::select! {
-        wanted = startup::read(&mut client) => wanted,
+    let opened = tokio::select! {
+        opened = startup::open(client, &settings.client_tls) => opened,
         () = tokio::time::sleep(settings.startup_timeout) => {
             return Err(ConnectionError::TooSlow);
         }
         () = surroundings.shutdown.cancelled() => return Ok(()),
     };
-    match wanted.map_err(ConnectionError::Opening)? {
-        Wanted::Nothing => Ok(()),
+    let (mut client, wanted) = opened.map_err(ConnectionError::Opening)?;
+    match wanted {
+        Wanted::Nothing | Wanted::Tls => Ok(()),
         Wanted::Cancel(key) => {
             let route = surroundings.source.route(&settings);
             let route = route.map_err(ConnectionError::Cancel)?;
@@ -103,10 +104,11 @@ async fn serve_socket(
                 say(&mut client, &too_many_clients()).await;
                 return Err(ConnectionError::NoPlace);
             }
-            let member =
-                surroundings
-                    .registry
-                    .enroll(identity(surroundings, &opening.startup, peer));
+            let identity = Identity {
+                tls: client.tls_version(),
+                ..identity(surroundings, &opening.startup, peer)
+            };
+            let member = surroundings.registry.enroll(identity);
             let capture = surroundings
                 .capture
                 .as_ref()
@@ -216,6 +218,10 @@ fn report(peer: Option<SocketAddr>, error: &ConnectionError) {
         cause = next.source();
     }
     match error {
+        // Whoever set TLS up has to see why it does not work.
+        ConnectionError::Opening(
+            OpeningError::Handshake(_) | OpeningError::NoProtocol | OpeningError::Clear,
+        ) => tracing::info!(%peer, "{text}"),
         // Clients come and go as they please.
         ConnectionError::Opening(_)
         | ConnectionError::TooSlow

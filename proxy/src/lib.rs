@@ -22,10 +22,12 @@ mod session;
 pub mod settings;
 mod source;
 mod startup;
+mod tls;
 mod worker;
 
 pub use config::{Config, MirrorMode};
 pub use error::ProxyError;
+pub use tls::{ClientTls, Identity, IdentityFiles};
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;

@@ -12,6 +12,8 @@ pub use protocol::decide::statement::MirrorChoice;
 
 use tokio::sync::watch;
 
+use crate::tls::ClientTls;
+
 /// What may change while the proxy runs. What needs a restart is in [`crate::Config`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -28,6 +30,8 @@ pub struct Settings {
     /// How long clients in a transaction may go on when the proxy is going down. Default 10 s.
     /// At once.
     pub drain_timeout: Duration,
+    /// Whether clients may, or must, encrypt, and with which certificate. Default off. New clients.
+    pub client_tls: ClientTls,
 }
 
 /// How acknowledgements wait for the target, where they do.
@@ -67,6 +71,7 @@ impl Default for Settings {
             clients_max: 1000,
             startup_timeout: Duration::from_mins(1),
             drain_timeout: Duration::from_secs(10),
+            client_tls: ClientTls::Off,
         }
     }
 }

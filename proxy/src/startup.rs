@@ -1,19 +1,30 @@
 //! What a client says before its session: encryption requests, a cancel request, the startup packet.
 //!
-//! Encryption is refused politely (`N`). The startup packet itself is not judged: the source does,
-//! and authentication goes through untouched. Does not connect anywhere.
+//! [SSLRequest](https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-SSL) and
+//! the direct negotiation of PostgreSQL 17 are answered here; GSSAPI encryption is refused politely
+//! (`N`). The startup packet itself is not judged: the source does. Does not connect anywhere.
 
 use std::io;
 
 use bytes::{Bytes, BytesMut};
+use control::tls::ALPN;
+use protocol::wire::backend::Severity;
+use protocol::wire::error_response;
 use protocol::wire::startup::{self, CancelKey, Startup, StartupError, StartupPacket};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// The answer to a request for encryption.
+use crate::client_stream::ClientStream;
+use crate::tls::{ClientTls, Identity};
+
+/// The answers to a request for encryption.
+const ENCRYPTION: &[u8] = b"S";
 const NO_ENCRYPTION: &[u8] = b"N";
 
 /// A client asks for TLS once and for GSSAPI once; more is a peer that plays.
 const ENCRYPTION_REQUESTS_MAX: usize = 4;
+
+/// The first byte of a TLS handshake, and of no startup packet that a server reads.
+const TLS_HANDSHAKE: u8 = 0x16;
 
 /// What a client wants.
 #[derive(Debug)]
@@ -22,8 +33,17 @@ pub(crate) enum Wanted {
     Session(Opening),
     /// To cancel what another session is doing.
     Cancel(CancelKey),
+    /// To encrypt, which it was told may begin.
+    Tls,
     /// Nothing: it closed the connection. Health checks do.
     Nothing,
+}
+
+/// Whether encryption can begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Encryption {
+    Offered,
+    Refused,
 }
 
 /// The beginning of a session.
@@ -46,14 +66,93 @@ pub(crate) enum OpeningError {
     /// The client's first bytes are no startup packet.
     #[error("the client does not speak the protocol")]
     Packet(#[from] StartupError),
+    /// TLS could not be agreed on.
+    #[error("the client's TLS handshake failed")]
+    Handshake(#[source] io::Error),
+    /// TLS at once, and not for PostgreSQL.
+    #[error("the client began TLS without ALPN for PostgreSQL")]
+    NoProtocol,
+    /// Bytes in the clear where encrypted ones were to come.
+    #[error("the client sent unencrypted bytes behind its SSLRequest")]
+    Stuffed,
+    /// Not encrypted, and it has to be.
+    #[error("the client does not encrypt, and client_tls is require")]
+    Clear,
     /// It asked for encryption again and again.
     #[error("the client asked for encryption too often")]
     Insistent,
 }
 
-/// Reads what the client says first. Not cancel-safe.
+/// Reads what the client says first, encrypting the connection where it asks for that. What comes
+/// back beside the stream is never [`Wanted::Tls`]. Not cancel-safe.
+pub(crate) async fn open(
+    mut client: ClientStream,
+    tls: &ClientTls,
+) -> Result<(ClientStream, Wanted), OpeningError> {
+    let identity = match &client {
+        // As with PostgreSQL, a Unix-domain socket is not encrypted.
+        ClientStream::Unix(_) | ClientStream::Tls(_) => None,
+        ClientStream::Tcp(_) => tls.identity(),
+    };
+    if let Some(identity) = identity
+        && starts_with_handshake(&client).await?
+    {
+        client = encrypt(client, identity, Direct::Yes).await?;
+    }
+    let encryption = match (&client, identity) {
+        (ClientStream::Tcp(_), Some(_)) => Encryption::Offered,
+        _ => Encryption::Refused,
+    };
+    let mut wanted = read(&mut client, encryption).await?;
+    if let (Wanted::Tls, Some(identity)) = (&wanted, identity) {
+        client = encrypt(client, identity, Direct::No).await?;
+        wanted = read(&mut client, Encryption::Refused).await?;
+    }
+    let is_clear = matches!(client, ClientStream::Tcp(_));
+    if is_clear && matches!((&wanted, tls), (Wanted::Session(_), ClientTls::Require(_))) {
+        tell(&mut client, &encryption_required()).await;
+        return Err(OpeningError::Clear);
+    }
+    Ok((client, wanted))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direct {
+    Yes,
+    No,
+}
+
+async fn starts_with_handshake(client: &ClientStream) -> Result<bool, OpeningError> {
+    let ClientStream::Tcp(socket) = client else {
+        return Ok(false);
+    };
+    let mut first = [0];
+    let peeked = socket.peek(&mut first).await;
+    Ok(peeked.map_err(OpeningError::Client)? == 1 && first == [TLS_HANDSHAKE])
+}
+
+async fn encrypt(
+    client: ClientStream,
+    identity: &Identity,
+    direct: Direct,
+) -> Result<ClientStream, OpeningError> {
+    let ClientStream::Tcp(socket) = client else {
+        return Ok(client);
+    };
+    let stream = identity.accept(socket).await;
+    let stream = stream.map_err(OpeningError::Handshake)?;
+    // PostgreSQL's rule: without the request in its own protocol, TLS has to name the protocol, so
+    // that nobody's HTTPS request is taken for it.
+    if direct == Direct::Yes && stream.get_ref().1.alpn_protocol() != Some(ALPN) {
+        return Err(OpeningError::NoProtocol);
+    }
+    Ok(ClientStream::Tls(stream))
+}
+
+/// Reads what the client says. Not cancel-safe.
 pub(crate) async fn read(
     client: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    encryption: Encryption,
 ) -> Result<Wanted, OpeningError> {
     let mut buffer = BytesMut::with_capacity(1024);
     for _ in 0..=ENCRYPTION_REQUESTS_MAX {
@@ -61,6 +160,17 @@ pub(crate) async fn read(
             return Ok(Wanted::Nothing);
         };
         match startup::decode(packet.clone())? {
+            StartupPacket::Ssl if encryption == Encryption::Offered => {
+                // What came behind it in the clear may be somebody else's, put before what the
+                // client will say encrypted (CVE-2021-23214).
+                if !buffer.is_empty() {
+                    tell(client, &unencrypted_data()).await;
+                    return Err(OpeningError::Stuffed);
+                }
+                let agreed = client.write_all(ENCRYPTION).await;
+                agreed.map_err(OpeningError::Client)?;
+                return Ok(Wanted::Tls);
+            }
             StartupPacket::Ssl | StartupPacket::GssEnc => {
                 let refused = client.write_all(NO_ENCRYPTION).await;
                 refused.map_err(OpeningError::Client)?;
@@ -74,8 +184,40 @@ pub(crate) async fn read(
                 }));
             }
         }
+        let flushed = client.flush().await;
+        flushed.map_err(OpeningError::Client)?;
     }
     Err(OpeningError::Insistent)
+}
+
+/// The client may be gone already; there is nobody else to tell.
+async fn tell(client: &mut (impl AsyncWrite + Unpin), words: &[u8]) {
+    if client.write_all(words).await.is_ok() {
+        drop(client.shutdown().await);
+    }
+}
+
+fn encryption_required() -> Bytes {
+    error_response(
+        Severity::Fatal,
+        "28000",
+        "connection rejected: no encryption",
+        Some("The segue proxy has client_tls = require."),
+        Some("Connect with sslmode=require, verify-ca or verify-full."),
+    )
+}
+
+fn unencrypted_data() -> Bytes {
+    error_response(
+        Severity::Fatal,
+        "08P01",
+        "received unencrypted data after SSL request",
+        Some(
+            "This could be either a client-software bug or evidence of an attempted \
+             man-in-the-middle attack.",
+        ),
+        None,
+    )
 }
 
 /// The next packet, or nothing if the client closed the connection before a whole one.
@@ -103,10 +245,17 @@ mod tests {
     const STARTUP: &[u8] = b"\0\0\0\x11\0\x03\0\0user\0me\0\0";
 
     async fn said(bytes: &[u8]) -> (Result<Wanted, OpeningError>, Vec<u8>) {
+        said_where(bytes, Encryption::Refused).await
+    }
+
+    async fn said_where(
+        bytes: &[u8],
+        encryption: Encryption,
+    ) -> (Result<Wanted, OpeningError>, Vec<u8>) {
         let (mut far, mut near) = tokio::io::duplex(4096);
         far.write_all(bytes).await.unwrap();
         far.shutdown().await.unwrap();
-        let wanted = read(&mut near).await;
+        let wanted = read(&mut near, encryption).await;
         drop(near);
         let mut answer = Vec::new();
         far.read_to_end(&mut answer).await.unwrap();
@@ -122,6 +271,24 @@ mod tests {
         assert_eq!(answer, b"N");
         assert_eq!(opening.packet, STARTUP);
         assert_eq!(opening.rest, &b"Q"[..]);
+    }
+
+    #[tokio::test]
+    async fn encryption_begins_where_it_is_offered() {
+        let (wanted, answer) = said_where(SSL, Encryption::Offered).await;
+        assert!(matches!(wanted, Ok(Wanted::Tls)), "{wanted:?}");
+        assert_eq!(answer, b"S");
+    }
+
+    #[tokio::test]
+    async fn bytes_behind_a_request_for_encryption_are_refused() {
+        let (wanted, answer) = said_where(&[SSL, STARTUP].concat(), Encryption::Offered).await;
+        assert!(matches!(wanted, Err(OpeningError::Stuffed)), "{wanted:?}");
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(
+            answer.starts_with('E') && answer.contains("unencrypted data"),
+            "{answer}"
+        );
     }
 
     #[tokio::test]

@@ -47,13 +47,26 @@ pub(super) struct ProxyFlags {
     /// How long clients in a transaction may go on at the end [default: 10s]
     #[arg(long, value_name = "DURATION")]
     drain_timeout: Option<String>,
+    /// Whether clients may or must encrypt: off, allow or require [default: allow with a
+    /// certificate, else off]
+    #[arg(long, value_name = "MODE")]
+    client_tls: Option<String>,
+    /// The proxy's certificate for its clients, in PEM, with those that lead to its authority
+    #[arg(long, value_name = "FILE")]
+    client_tls_cert: Option<String>,
+    /// That certificate's private key, in PEM, readable by nobody else
+    #[arg(long, value_name = "FILE")]
+    client_tls_key: Option<String>,
+    /// Ask clients for a certificate that an authority in this file has signed
+    #[arg(long, value_name = "FILE")]
+    client_tls_ca: Option<String>,
     /// Serve /metrics, /healthz, /readyz, /status and /report there [default: nowhere]
     #[arg(long, value_name = "ADDR")]
     metrics: Option<String>,
 }
 
 impl ProxyFlags {
-    pub(super) fn settings(self) -> [(Setting, Option<String>); 11] {
+    pub(super) fn settings(self) -> [(Setting, Option<String>); 15] {
         [
             (Setting::Listen, self.listen),
             (Setting::Mirror, self.mirror),
@@ -65,6 +78,10 @@ impl ProxyFlags {
             (Setting::ClientsMax, self.clients_max),
             (Setting::StartupTimeout, self.startup_timeout),
             (Setting::DrainTimeout, self.drain_timeout),
+            (Setting::ClientTls, self.client_tls),
+            (Setting::ClientTlsCert, self.client_tls_cert),
+            (Setting::ClientTlsKey, self.client_tls_key),
+            (Setting::ClientTlsCa, self.client_tls_ca),
             (Setting::Metrics, self.metrics),
         ]
     }

@@ -2,6 +2,7 @@
 //!
 //! The only module that reads the environment. Does not connect to anything.
 
+mod client_tls;
 mod layers;
 mod setting;
 #[cfg(test)]
@@ -16,9 +17,9 @@ use std::time::Duration;
 
 use control::dsn::{Defaults, Dsn, Password};
 use control::server::Route;
-use proxy::MirrorMode;
 use proxy::address::Address;
 use proxy::settings::{MirrorChoice, SyncPolicy, SyncSettings};
+use proxy::{ClientTls, MirrorMode};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 pub(crate) use self::layers::Environment;
@@ -57,6 +58,8 @@ pub(crate) struct Settings {
     pub(crate) startup_timeout: Duration,
     /// How long clients in a transaction may go on when the proxy is going down.
     pub(crate) drain_timeout: Duration,
+    /// Whether the proxy's clients may or must encrypt.
+    pub(crate) client_tls: ClientTls,
     /// The proxy's endpoint.
     pub(crate) metrics: Option<SocketAddr>,
     /// The reconciler's endpoint.
@@ -145,6 +148,7 @@ impl Settings {
             clients_max: self.clients_max,
             startup_timeout: self.startup_timeout,
             drain_timeout: self.drain_timeout,
+            client_tls: self.client_tls.clone(),
         }
     }
 
@@ -160,11 +164,20 @@ impl Settings {
             Setting::Target => dsn(&self.target),
             Setting::Mirror => Some(format!("{:?}", self.mirror).to_lowercase()),
             Setting::Workers => Some(self.workers.to_string()),
+            Setting::ClientTls => Some(self.client_tls.to_string()),
+            Setting::ClientTlsCert => self.certificate(),
             _ => None,
         };
         depends
             .or_else(|| self.given.get(&setting).map(|given| given.value.clone()))
             .unwrap_or_else(|| setting.facts().default.to_owned())
+    }
+
+    /// The path, and a mark by which a renewed certificate is told from the one before.
+    fn certificate(&self) -> Option<String> {
+        let path = &self.given.get(&Setting::ClientTlsCert)?.value;
+        let mark = self.client_tls.identity()?.mark();
+        Some(format!("{path} ({mark})"))
     }
 
     /// Who gave a setting's value; nobody, if it is the default.
@@ -261,6 +274,7 @@ impl Judge {
             clients_max: self.or_default(Setting::ClientsMax, clients),
             startup_timeout: self.or_default(Setting::StartupTimeout, duration),
             drain_timeout: self.or_default(Setting::DrainTimeout, duration),
+            client_tls: self.client_tls(),
             metrics: self.endpoint(Setting::Metrics, http_token.is_some()),
             http: self.endpoint(Setting::Http, http_token.is_some()),
             tables: self.value(Setting::Tables, list).unwrap_or_default(),

@@ -32,6 +32,14 @@ pub(crate) enum Setting {
     StartupTimeout,
     /// How long clients in a transaction may go on when the proxy is going down.
     DrainTimeout,
+    /// Whether clients may or must encrypt: `off`, `allow` or `require`.
+    ClientTls,
+    /// The proxy's certificate for its clients.
+    ClientTlsCert,
+    /// That certificate's private key.
+    ClientTlsKey,
+    /// Who has to have signed the clients' own certificates.
+    ClientTlsCa,
     /// Address of the proxy's metrics and health endpoint.
     Metrics,
     /// Address of the reconciler's metrics and health endpoint.
@@ -98,7 +106,7 @@ const fn facts(name: &'static str, default: &'static str, change: Change) -> Fac
 
 impl Setting {
     /// All of them, in the order in which problems are reported.
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::Source,
         Self::Target,
         Self::Listen,
@@ -111,6 +119,10 @@ impl Setting {
         Self::ClientsMax,
         Self::StartupTimeout,
         Self::DrainTimeout,
+        Self::ClientTls,
+        Self::ClientTlsCert,
+        Self::ClientTlsKey,
+        Self::ClientTlsCa,
         Self::Metrics,
         Self::Http,
         Self::HttpTokenFile,
@@ -142,6 +154,14 @@ impl Setting {
             // Longer than the transactions of a web application, shorter than an orchestrator's
             // patience.
             Self::DrainTimeout => facts("drain_timeout", "10s", AtOnce),
+            Self::ClientTls => facts(
+                "client_tls",
+                "allow with a certificate, else off",
+                NewClients,
+            ),
+            Self::ClientTlsCert => facts("client_tls_cert", "none", NewClients),
+            Self::ClientTlsKey => facts("client_tls_key", "none", NewClients),
+            Self::ClientTlsCa => facts("client_tls_ca", "none", NewClients),
             Self::Metrics => facts("metrics", "none", Restart),
             Self::Http => facts("http", "none", Restart),
             Self::HttpTokenFile => facts("http_token_file", "none", Restart),

@@ -38,6 +38,8 @@ mod stream;
 #[cfg(test)]
 mod sync;
 #[cfg(test)]
+mod tls;
+#[cfg(test)]
 mod versions;
 #[cfg(test)]
 mod wire;

@@ -7,6 +7,7 @@
 pub mod account;
 pub mod bed;
 pub mod broken;
+pub mod certificates;
 pub mod chaos;
 pub mod compare;
 pub mod database;
@@ -21,6 +22,7 @@ pub mod tool;
 pub mod wait;
 
 pub use bed::{Bed, Pair};
+pub use certificates::{Authority, Issued};
 pub use compare::{Comparison, compare};
 pub use database::Database;
 pub use installation::Installation;

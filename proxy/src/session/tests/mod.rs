@@ -55,7 +55,7 @@ impl Peers {
         let (mut client, mut near_client) = tokio::io::duplex(pipe_size);
         let (source, near_source) = tokio::io::duplex(pipe_size);
         let opening = async {
-            match startup::read(&mut near_client).await {
+            match startup::read(&mut near_client, startup::Encryption::Refused).await {
                 Ok(Wanted::Session(opening)) => opening,
                 other => panic!("{other:?}"),
             }
