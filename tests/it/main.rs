@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod bench;
 #[cfg(test)]
+mod broken_backends;
+#[cfg(test)]
 mod capture_table;
 #[cfg(test)]
 mod chaos;
@@ -32,6 +34,10 @@ mod limits;
 #[cfg(test)]
 mod mirror;
 #[cfg(test)]
+mod negotiation;
+#[cfg(test)]
+mod replication;
+#[cfg(test)]
 mod servers;
 #[cfg(test)]
 mod stream;
@@ -41,6 +47,8 @@ mod sync;
 mod tls;
 #[cfg(test)]
 mod versions;
+#[cfg(test)]
+mod ways;
 #[cfg(test)]
 mod wire;
 

@@ -49,14 +49,28 @@ impl RawClient {
 
     /// Connects with further startup parameters.
     pub async fn connect_with(database: &Database, parameters: &[(&str, &str)]) -> Result<Self> {
-        let stream = TcpStream::connect(("127.0.0.1", database.port)).await?;
-        stream.set_nodelay(true)?;
-        let mut client = Self {
-            stream,
-            buffer: Vec::new(),
-            startup: Vec::new(),
-        };
-        let mut body = VERSION.to_be_bytes().to_vec();
+        Self::connect_as(database, VERSION, parameters).await
+    }
+
+    /// Connects with a version of the protocol, written as the startup packet writes it.
+    pub async fn connect_as(
+        database: &Database,
+        version: i32,
+        parameters: &[(&str, &str)],
+    ) -> Result<Self> {
+        let mut client = Self::greeting(database, version, parameters).await?;
+        client.startup = client.until_ready(1).await?;
+        Ok(client)
+    }
+
+    /// Sends the startup packet and leaves the answer unread.
+    pub async fn greeting(
+        database: &Database,
+        version: i32,
+        parameters: &[(&str, &str)],
+    ) -> Result<Self> {
+        let mut client = Self::silent(database.port).await?;
+        let mut body = version.to_be_bytes().to_vec();
         let always = [
             ("user", database.user.as_str()),
             ("database", database.name.as_str()),
@@ -66,8 +80,61 @@ impl RawClient {
         }
         body.push(0);
         client.send(&[length(&body), body].concat()).await?;
-        client.startup = client.until_ready(1).await?;
         Ok(client)
+    }
+
+    /// A connection on which nothing has been said.
+    pub async fn silent(port: u16) -> Result<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self {
+            stream,
+            buffer: Vec::new(),
+            startup: Vec::new(),
+        })
+    }
+
+    /// All that still comes until the other side closes the connection.
+    pub async fn to_end(&mut self) -> Result<Vec<Frame>> {
+        let mut frames = Vec::new();
+        loop {
+            while let Some(frame) = self.cut() {
+                frames.push(frame);
+            }
+            let read = timeout(PATIENCE, self.stream.read_buf(&mut self.buffer)).await;
+            match read.context("the connection stays open")? {
+                Ok(0) => break,
+                Ok(_) => (),
+                // What was not read when the other side closed.
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        ensure!(self.buffer.is_empty(), "the connection ends within a frame");
+        Ok(frames)
+    }
+
+    /// Reads the next `count` bytes as they come and throws them away.
+    pub async fn skip(&mut self, count: usize) -> Result<()> {
+        let mut left = count;
+        loop {
+            let now = left.min(self.buffer.len());
+            self.buffer.drain(..now);
+            left -= now;
+            if left == 0 {
+                return Ok(());
+            }
+            let read = timeout(PATIENCE, self.stream.read_buf(&mut self.buffer)).await;
+            ensure!(
+                read.context("no bytes come")?? > 0,
+                "the connection is closed"
+            );
+        }
+    }
+
+    /// Says that nothing more will be sent.
+    pub async fn shut(&mut self) -> Result<()> {
+        Ok(self.stream.shutdown().await?)
     }
 
     /// Sends bytes as they are.
