@@ -66,13 +66,14 @@ pub(crate) async fn serve(surroundings: Rc<Surroundings>, accepted: Accepted) {
         socket,
         peer,
         admission,
+        seat,
     } = accepted;
     let connected = metrics::client_connected();
     let served = Box::pin(serve_socket(&surroundings, (socket, peer), &admission)).await;
     if let Err(error) = served {
         report(peer, &error);
     }
-    drop((connected, admission));
+    drop((connected, admission, seat));
 }
 
 async fn serve_socket(

@@ -5,6 +5,7 @@
 //! on its worker. Does not read configuration and installs no signal handlers.
 
 pub mod address;
+mod balance;
 mod cancel;
 pub mod capture;
 pub mod catalog;

@@ -1,4 +1,4 @@
-//! Accepting clients and handing them to the workers in turn.
+//! Accepting clients and handing them to the workers.
 //!
 //! Does not read a byte from a client: its worker does.
 
@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use crate::balance::{Balance, Seat};
 use crate::settings::LiveSettings;
 
 pub(crate) use socket::{ClientSocket, Listener, bind};
@@ -29,6 +30,8 @@ pub(crate) struct Accepted {
     /// Nothing over a Unix-domain socket.
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) admission: Admission,
+    /// At the worker that gets it.
+    pub(crate) seat: Seat,
 }
 
 /// Whether there is room for a client; held as long as its connection is open.
@@ -69,6 +72,7 @@ impl Drop for Place {
 #[derive(Debug, Clone)]
 pub(crate) struct Acceptor {
     workers: Vec<mpsc::Sender<Accepted>>,
+    balance: Arc<Balance>,
     settings: LiveSettings,
     places: Arc<Places>,
     refusals: Arc<Semaphore>,
@@ -77,6 +81,7 @@ pub(crate) struct Acceptor {
 impl Acceptor {
     pub(crate) fn new(workers: Vec<mpsc::Sender<Accepted>>, settings: LiveSettings) -> Self {
         Self {
+            balance: Arc::new(Balance::new(workers.len())),
             workers,
             settings,
             places: Arc::default(),
@@ -86,10 +91,13 @@ impl Acceptor {
 
     /// Accepts until the proxy goes down, or no worker is left.
     pub(crate) async fn accept(self, listener: Listener, shutdown: CancellationToken) {
-        for worker in self.workers.iter().cycle() {
-            let accepted = tokio::select! {
+        loop {
+            let (worker, accepted) = tokio::select! {
                 accepted = self.next(&listener) => accepted,
                 () = shutdown.cancelled() => return,
+            };
+            let Some(worker) = self.workers.get(worker) else {
+                return;
             };
             if worker.send(accepted).await.is_err() {
                 return;
@@ -97,16 +105,20 @@ impl Acceptor {
         }
     }
 
-    async fn next(&self, listener: &Listener) -> Accepted {
+    /// The next client, and the number of its worker.
+    async fn next(&self, listener: &Listener) -> (usize, Accepted) {
         loop {
             match listener.accept().await {
                 Ok((socket, peer)) => {
                     if let Some(admission) = self.admit() {
-                        return Accepted {
+                        let (worker, seat) = self.balance.seat();
+                        let accepted = Accepted {
                             socket,
                             peer,
                             admission,
+                            seat,
                         };
+                        return (worker, accepted);
                     }
                 }
                 Err(error) => {
