@@ -3,7 +3,7 @@
 use super::*;
 
 /// The answer to the proxy's own question.
-fn session_state() -> Vec<u8> {
+pub(super) fn session_state() -> Vec<u8> {
     let columns: [Option<&[u8]>; 7] = [
         Some(b"me"),
         Some(b"[\"pg_catalog\",\"public\"]"),
@@ -23,7 +23,7 @@ fn session_state() -> Vec<u8> {
 }
 
 /// The hidden column's value for the row (1, NULL) of `public.t`.
-fn record() -> Vec<u8> {
+pub(super) fn record() -> Vec<u8> {
     let mut record = BytesMut::new();
     record.put_u32(6);
     let fields: [(u32, Option<&[u8]>); 6] = [
@@ -47,7 +47,7 @@ fn record() -> Vec<u8> {
     record.to_vec()
 }
 
-fn hexadecimal(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn hexadecimal(bytes: &[u8]) -> Vec<u8> {
     let digits = bytes.iter().map(|byte| format!("{byte:02x}"));
     format!("\\x{}", digits.collect::<String>()).into_bytes()
 }

@@ -1,5 +1,6 @@
 //! Sessions between scripted peers.
 
+mod allocations;
 mod captured;
 mod paused;
 mod relayed;

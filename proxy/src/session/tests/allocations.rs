@@ -1,0 +1,181 @@
+//! How often a transaction allocates on its way through a session: known, and few.
+//!
+//! A number that has grown is a mistake, or has to be worth it; one that has shrunk is written down
+//! here. Counts this thread only, between peers that do not allocate.
+
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use super::captured::{hexadecimal, record, session_state};
+use super::*;
+
+/// Transactions before counting, so that buffers have grown, and transactions counted.
+const ROUNDS: u64 = 100;
+
+/// What fits between a peer and the session: everything.
+const PIPE_SIZE: usize = 64 * 1024;
+
+/// A session and its peers, moved by hand.
+struct Relay {
+    client: DuplexStream,
+    source: DuplexStream,
+    session: Session<DuplexStream, DuplexStream>,
+    read: [u8; 4096],
+}
+
+impl Relay {
+    fn new(capture: Option<Capture>) -> Self {
+        let (mut client, mut near_client) = tokio::io::duplex(PIPE_SIZE);
+        let (source, near_source) = tokio::io::duplex(PIPE_SIZE);
+        at_once(client.write_all(STARTUP)).unwrap();
+        let Ok(Wanted::Session(opening)) = at_once(startup::read(
+            &mut near_client,
+            startup::Encryption::Refused,
+        )) else {
+            panic!("no session began");
+        };
+        let registry = Registry::new(Numbers::default());
+        let member = registry.enroll(Identity::unknown());
+        let session = Session::new(near_client, near_source, opening, member);
+        let session = match capture {
+            Some(capture) => session.captured(Rc::new(capture), SyncSettings::default()),
+            None => session,
+        };
+        let mut relay = Self {
+            client,
+            source,
+            session,
+            read: [0; 4096],
+        };
+        relay.turn();
+        relay.source_reads();
+        relay.answer(AUTHENTICATED);
+        relay
+    }
+
+    fn turn(&mut self) {
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(self.session.poll(&mut context).is_pending());
+    }
+
+    fn source_reads(&mut self) -> usize {
+        at_once(self.source.read(&mut self.read)).unwrap()
+    }
+
+    fn ask(&mut self, request: &[u8]) {
+        at_once(self.client.write_all(request)).unwrap();
+        self.turn();
+        self.source_reads();
+    }
+
+    fn answer(&mut self, reply: &[u8]) {
+        at_once(self.source.write_all(reply)).unwrap();
+        self.turn();
+        at_once(self.client.read(&mut self.read)).unwrap();
+    }
+
+    /// Allocations for one request and its reply.
+    fn allocations(&mut self, request: &[u8], reply: &[u8]) -> u64 {
+        let mut rounds = || {
+            for _ in 0..ROUNDS {
+                self.ask(request);
+                self.answer(reply);
+            }
+        };
+        rounds();
+        let counted = allocation_counter::measure(rounds);
+        // A map that grows once in many rounds is no allocation of each.
+        counted.count_total / ROUNDS
+    }
+}
+
+/// What needs no waiting.
+fn at_once<T>(future: impl Future<Output = T>) -> T {
+    let mut context = Context::from_waker(Waker::noop());
+    match pin!(future).poll(&mut context) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("it has to wait"),
+    }
+}
+
+/// What drivers send for a statement that is prepared: Bind, Describe, Execute, Sync.
+fn bound() -> Vec<u8> {
+    [
+        frame(b'B', b"\0s\0\0\0\0\x01\0\0\0\x011\0\0"),
+        frame(b'D', b"P\0"),
+        frame(b'E', b"\0\0\0\0\0"),
+        frame(b'S', b""),
+    ]
+    .concat()
+}
+
+fn selected() -> Vec<u8> {
+    [
+        frame(b'2', b""),
+        row_description(&["v"]),
+        data_row(&[Some(b"one")]),
+        frame(b'C', b"SELECT 1\0"),
+        READY.to_vec(),
+    ]
+    .concat()
+}
+
+fn updated() -> Vec<u8> {
+    [
+        frame(b'2', b""),
+        row_description(&["__segue"]),
+        data_row(&[Some(&record())]),
+        frame(b'C', b"UPDATE 1\0"),
+        READY.to_vec(),
+    ]
+    .concat()
+}
+
+/// A session in which the statement `s` is prepared.
+fn prepared(capture: Option<Capture>, text: &str) -> Relay {
+    let asks = capture.is_some() && !text.starts_with("select");
+    let mut relay = Relay::new(capture);
+    let parse = [b"s\0", text.as_bytes(), b"\0\0\0"].concat();
+    relay.ask(&[frame(b'P', &parse), frame(b'S', b"")].concat());
+    if asks {
+        at_once(relay.source.write_all(&session_state())).unwrap();
+        relay.turn();
+        relay.source_reads();
+    }
+    relay.answer(&[&frame(b'1', b""), READY].concat());
+    relay
+}
+
+#[test]
+fn a_forwarded_select_allocates_nothing() {
+    let mut relay = prepared(None, "select v from t where id = $1");
+    assert_eq!(relay.allocations(&bound(), &selected()), 0);
+}
+
+#[test]
+fn a_select_of_a_captured_session_allocates_little() {
+    let mut relay = prepared(Some(capture()), "select v from t where id = $1");
+    assert_eq!(relay.allocations(&bound(), &selected()), 4);
+}
+
+#[test]
+fn a_captured_update_allocates_what_it_keeps() {
+    let text = "update t set v = null where id = $1";
+    let mut relay = prepared(Some(capture()), text);
+    assert_eq!(relay.allocations(&bound(), &updated()), 20);
+}
+
+#[test]
+fn a_captured_text_with_literals_allocates_its_template_too() {
+    let text = "update t set v = null where id = $1";
+    let mut relay = prepared(Some(capture()), text);
+    let query = frame(b'Q', b"update t set v = null where id = 1\0");
+    let reply = [
+        row_description(&["__segue"]),
+        data_row(&[Some(&hexadecimal(&record()))]),
+        frame(b'C', b"UPDATE 1\0"),
+        READY.to_vec(),
+    ]
+    .concat();
+    assert_eq!(relay.allocations(&query, &reply), 23);
+}
