@@ -1,7 +1,7 @@
 # Two commands are all: `git clone`, then one of these. Each installs what is missing (Debian) first.
 CARGO ?= cargo
 
-.PHONY: help demo test lint bench chaos regress isolation setup
+.PHONY: help demo test lint bench microbench soak chaos regress isolation setup
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -20,10 +20,17 @@ lint: ## Formatting and clippy, with warnings as errors
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
 
-bench: ## Direct, pgbouncer and Segue, side by side (about 15 minutes)
+bench: ## Direct, pgbouncer and Segue, side by side (12 minutes; BENCH="--only select --rounds 5")
 	@tests/setup.sh bench
 	$(CARGO) build --quiet --release --package segue --package benches
 	@$(CARGO) run --quiet --release --package benches -- $(BENCH)
+
+microbench: setup ## The parts of the hot path by themselves
+	$(CARGO) bench --quiet --package benches --bench hot_path
+
+soak: setup ## Every kind of load for a while, and the memory of each process (BENCH="--seconds 300")
+	$(CARGO) build --quiet --release --package segue --package benches
+	@$(CARGO) run --quiet --release --package benches -- soak $(BENCH)
 
 chaos: setup ## kill -9 of everything under load, then the reckoning (SECONDS=.. SEED=..)
 	$(CARGO) build --quiet --package segue --package harness --bin segue --bin chaos

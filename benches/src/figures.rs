@@ -1,13 +1,20 @@
-//! Medians over the rounds, as a Markdown table and as JSON.
+//! Medians over the rounds.
 //!
-//! Ratios are of medians. Does not round what goes into the JSON.
-
-use serde_json::{Value, json};
+//! Ratios are of medians. Does not round.
 
 use crate::{
-    Plan, Way, Workload,
-    measure::{Sample, percentile},
+    IdleFigure, Load, Way,
+    measure::{Cell, Sample, percentile},
 };
+
+/// Everything that was measured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Figures {
+    /// By load, clients and way; at half load too.
+    pub loads: Vec<Figure>,
+    /// What an idle connection takes.
+    pub idle: Vec<IdleFigure>,
+}
 
 /// The medians of one way under one load.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,9 +22,11 @@ pub struct Figure {
     /// How pgbench went to the database.
     pub way: Way,
     /// What it did.
-    pub workload: Workload,
+    pub load: Load,
     /// With how many clients.
     pub clients: u32,
+    /// How many transactions a second it was told to do; none: as many as go.
+    pub rate: Option<f64>,
     /// Throughput.
     pub transactions_per_second: f64,
     /// Half of the transactions took no longer.
@@ -30,104 +39,63 @@ pub struct Figure {
     pub staleness_seconds: Option<(f64, f64)>,
 }
 
+impl Figures {
+    /// The figure of another way under the same load.
+    pub(crate) fn same(&self, figure: &Figure, way: Way) -> Option<&Figure> {
+        let key = |it: &Figure| (it.load, it.clients, it.rate.is_some());
+        let mut loads = self.loads.iter();
+        loads.find(|it| it.way == way && key(it) == key(figure))
+    }
+
+    /// Throughput as a share of another way's under the same load.
+    pub fn throughput_of(&self, figure: &Figure, way: Way) -> Option<f64> {
+        let other = self.same(figure, way)?;
+        Some(figure.transactions_per_second / other.transactions_per_second)
+    }
+
+    /// The proxy's CPU time as a multiple of another way's under the same load.
+    pub fn cpu_of(&self, figure: &Figure, way: Way) -> Option<f64> {
+        let other = self.same(figure, way)?.proxy_cpu_microseconds?;
+        Some(figure.proxy_cpu_microseconds? / other)
+    }
+
+    /// The median latency as a multiple of another way's under the same load.
+    pub fn p50_of(&self, figure: &Figure, way: Way) -> Option<f64> {
+        let other = self.same(figure, way)?.latency_microseconds_p50;
+        Some(figure.latency_microseconds_p50 / other)
+    }
+}
+
 pub(crate) fn medians(samples: &[Sample]) -> Vec<Figure> {
-    let mut loads: Vec<_> = samples
-        .iter()
-        .map(|s| (s.workload, s.clients, s.way))
-        .collect();
-    loads.sort_unstable();
-    loads.dedup();
-    let figure = |(workload, clients, way)| {
-        let mine: Vec<&Sample> = samples
-            .iter()
-            .filter(|s| (s.workload, s.clients, s.way) == (workload, clients, way))
-            .collect();
-        let all = |pick: fn(&Sample) -> Option<f64>| median(mine.iter().filter_map(|s| pick(s)));
-        let staleness = all(|s| s.staleness_seconds.map(|both| both.0))
-            .zip(all(|s| s.staleness_seconds.map(|both| both.1)));
+    let key = |cell: &Cell| (cell.rate.is_some(), cell.load, cell.clients, cell.way);
+    let mut cells: Vec<Cell> = samples.iter().map(|sample| sample.cell).collect();
+    cells.sort_by_key(key);
+    cells.dedup_by_key(|cell| key(cell));
+    let figure = |cell: Cell| {
+        let mine = samples.iter().filter(|it| key(&it.cell) == key(&cell));
+        let mine: Vec<&Sample> = mine.collect();
+        let all = |pick: fn(&Sample) -> Option<f64>| median(mine.iter().filter_map(|it| pick(it)));
+        let staleness = all(|it| it.staleness_seconds.map(|both| both.0))
+            .zip(all(|it| it.staleness_seconds.map(|both| both.1)));
         Figure {
-            way,
-            workload,
-            clients,
-            transactions_per_second: all(|s| Some(s.transactions_per_second)).unwrap_or(f64::NAN),
-            latency_microseconds_p50: all(|s| Some(s.latency_microseconds_p50)).unwrap_or(f64::NAN),
-            latency_microseconds_p99: all(|s| Some(s.latency_microseconds_p99)).unwrap_or(f64::NAN),
-            proxy_cpu_microseconds: all(|s| s.proxy_cpu_microseconds),
+            way: cell.way,
+            load: cell.load,
+            clients: cell.clients,
+            rate: cell.rate,
+            transactions_per_second: all(|it| Some(it.transactions_per_second)).unwrap_or(f64::NAN),
+            latency_microseconds_p50: all(|it| Some(it.latency_microseconds_p50))
+                .unwrap_or(f64::NAN),
+            latency_microseconds_p99: all(|it| Some(it.latency_microseconds_p99))
+                .unwrap_or(f64::NAN),
+            proxy_cpu_microseconds: all(|it| it.proxy_cpu_microseconds),
             staleness_seconds: staleness,
         }
     };
-    loads.into_iter().map(figure).collect()
+    cells.into_iter().map(figure).collect()
 }
 
-fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     (!values.is_empty()).then(|| percentile(&values, 500))
-}
-
-/// Throughput as a share of another way's under the same load.
-fn ratio(figures: &[Figure], figure: &Figure, other: Way) -> Option<f64> {
-    let same =
-        |f: &&Figure| (f.workload, f.clients, f.way) == (figure.workload, figure.clients, other);
-    let other = figures.iter().find(same)?;
-    Some(figure.transactions_per_second / other.transactions_per_second)
-}
-
-const HEADER: &str = "\
-| load | way | tx/s | of direct | of pgbouncer | p50 ms | p99 ms | proxy CPU µs/tx | staleness p50 / p99 ms |
-|---|---|---:|---:|---:|---:|---:|---:|---:|
-";
-
-/// The table for README.md.
-pub fn markdown(figures: &[Figure]) -> String {
-    let rows: Vec<String> = figures.iter().map(|figure| row(figures, figure)).collect();
-    [HEADER, &rows.concat()].concat()
-}
-
-fn row(figures: &[Figure], figure: &Figure) -> String {
-    let none = || "–".to_owned();
-    let share = |way| ratio(figures, figure, way).map_or_else(none, |ratio| format!("{ratio:.2}"));
-    let cpu = figure
-        .proxy_cpu_microseconds
-        .map_or_else(none, |cpu| format!("{cpu:.1}"));
-    let staleness = figure.staleness_seconds.map_or_else(none, |(p50, p99)| {
-        format!("{:.1} / {:.1}", p50 * 1e3, p99 * 1e3)
-    });
-    format!(
-        "| {}, {} client{} | {} | {:.0} | {} | {} | {:.3} | {:.3} | {cpu} | {staleness} |\n",
-        figure.workload.name(),
-        figure.clients,
-        if figure.clients == 1 { "" } else { "s" },
-        figure.way.name(),
-        figure.transactions_per_second,
-        share(Way::Direct),
-        share(Way::Pgbouncer),
-        figure.latency_microseconds_p50 / 1e3,
-        figure.latency_microseconds_p99 / 1e3,
-    )
-}
-
-/// The same for programs.
-pub fn json(plan: &Plan, figures: &[Figure]) -> Value {
-    let one = |figure: &Figure| {
-        json!({
-            "workload": figure.workload.name(),
-            "clients": figure.clients,
-            "way": figure.way.name(),
-            "transactions_per_second": figure.transactions_per_second,
-            "latency_microseconds_p50": figure.latency_microseconds_p50,
-            "latency_microseconds_p99": figure.latency_microseconds_p99,
-            "proxy_cpu_microseconds": figure.proxy_cpu_microseconds,
-            "staleness_seconds_p50": figure.staleness_seconds.map(|both| both.0),
-            "staleness_seconds_p99": figure.staleness_seconds.map(|both| both.1),
-            "throughput_of_direct": ratio(figures, figure, Way::Direct),
-            "throughput_of_pgbouncer": ratio(figures, figure, Way::Pgbouncer),
-        })
-    };
-    json!({
-        "rounds": plan.rounds,
-        "seconds": plan.seconds,
-        "scale": plan.scale,
-        "figures": figures.iter().map(one).collect::<Vec<_>>(),
-    })
 }

@@ -4,17 +4,28 @@
 //! The ways are interleaved round by round, so that a machine that grows slower grows slower for
 //! all. Does not tune the servers beyond their defaults.
 
+mod field;
 mod figures;
+mod half;
+mod idle;
+mod load;
 mod measure;
+mod process;
+pub mod soak;
+mod table;
 mod way;
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 
-pub use figures::{Figure, json, markdown};
-use measure::Sample;
-use way::Field;
+use field::Field;
+pub use figures::{Figure, Figures};
+pub use idle::IdleFigure;
+pub use load::Load;
+use measure::{Cell, Sample};
+pub use table::{json, markdown, readme};
+pub use way::Way;
 
 /// What is run.
 #[derive(Debug, Clone)]
@@ -29,17 +40,26 @@ pub struct Plan {
     pub scale: u32,
     /// Numbers of clients.
     pub clients: Vec<u32>,
+    /// What is measured as fast as it goes.
+    pub loads: Vec<Load>,
+    /// What is measured at half of a pass-through's throughput.
+    pub half: Vec<Load>,
+    /// Connections that are opened to see what an idle one takes; none: it is not looked at.
+    pub idle: usize,
 }
 
 impl Plan {
-    /// For figures worth quoting.
+    /// For figures worth quoting: about twelve minutes.
     pub fn full(binary: PathBuf) -> Self {
         Self {
             binary,
-            rounds: 5,
-            seconds: 5,
+            rounds: 3,
+            seconds: 2,
             scale: 10,
-            clients: vec![1, 8],
+            clients: vec![1, 8, 64],
+            loads: Load::ALL.into(),
+            half: Load::HALF.into(),
+            idle: 500,
         }
     }
 
@@ -51,100 +71,73 @@ impl Plan {
             seconds: 1,
             scale: 1,
             clients: vec![2],
-        }
-    }
-}
-
-/// One way from pgbench to the database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Way {
-    /// No proxy.
-    Direct,
-    /// pgbouncer in session mode.
-    Pgbouncer,
-    /// `segue proxy --mirror off`.
-    PassThrough,
-    /// `segue proxy` with a target, and a reconciler.
-    DualWrite,
-}
-
-impl Way {
-    const ALL: [Self; 4] = [
-        Self::Direct,
-        Self::Pgbouncer,
-        Self::PassThrough,
-        Self::DualWrite,
-    ];
-
-    /// As the table names it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Direct => "direct",
-            Self::Pgbouncer => "pgbouncer",
-            Self::PassThrough => "segue pass-through",
-            Self::DualWrite => "segue dual-write",
-        }
-    }
-}
-
-/// What pgbench does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Workload {
-    /// One row read by its key.
-    Select,
-    /// One row changed by its key.
-    Update,
-}
-
-impl Workload {
-    const ALL: [Self; 2] = [Self::Select, Self::Update];
-
-    /// As the table names it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Select => "select",
-            Self::Update => "update",
+            loads: vec![Load::SelectPrepared, Load::UpdatePrepared],
+            half: vec![Load::UpdatePrepared],
+            idle: 10,
         }
     }
 
-    fn script(self) -> &'static str {
-        match self {
-            Self::Select => {
-                "\\set aid random(1, 100000 * :scale)\n\
-                 SELECT abalance FROM pgbench_accounts WHERE aid = :aid;\n"
-            }
-            Self::Update => {
-                "\\set aid random(1, 100000 * :scale)\n\
-                 UPDATE pgbench_accounts SET abalance = abalance + 1 WHERE aid = :aid;\n"
-            }
+    /// Keeps the parts that are named: beginnings of loads' names, `half`, `idle`.
+    pub fn keep_only(&mut self, names: &[&str]) {
+        let is_named = |load: &Load| names.iter().any(|name| load.name().starts_with(name));
+        if !names.contains(&"half") {
+            self.half.clear();
         }
+        if !names.contains(&"idle") {
+            self.idle = 0;
+        }
+        self.loads.retain(is_named);
     }
 }
 
 /// Runs the plan; `told` hears of each measurement.
-pub async fn run(plan: &Plan, mut told: impl FnMut(&str)) -> Result<Vec<Figure>> {
+pub async fn run(plan: &Plan, mut told: impl FnMut(&str)) -> Result<Figures> {
     let mut field = Field::prepare(plan).await?;
-    let ways: Vec<Way> = Way::ALL.into_iter().filter(|way| field.has(*way)).collect();
     if !field.has(Way::Pgbouncer) {
         told("pgbouncer is not installed: left out");
     }
     let mut samples: Vec<Sample> = Vec::new();
     for round in 1..=plan.rounds {
-        for &clients in &plan.clients {
-            for workload in Workload::ALL {
-                for &way in &ways {
-                    let sample =
-                        measure::measure(&mut field, plan, (way, workload, clients)).await?;
-                    told(&format!(
-                        "round {round}: {:<6} {clients} clients {:<18} {:>9.0} transactions/s",
-                        workload.name(),
-                        way.name(),
-                        sample.transactions_per_second
-                    ));
-                    samples.push(sample);
-                }
+        // The reconciler decodes what the others write: it runs only where it is measured.
+        for dual in [false, true] {
+            let cells = cells(plan, &field, dual);
+            if cells.is_empty() {
+                continue;
+            }
+            if dual {
+                field.start_reconciler().await?;
+            }
+            for cell in cells {
+                let sample = measure::measure(&field, plan, cell).await?;
+                told(&format!("round {round}: {}", sample.line()));
+                samples.push(sample);
+            }
+            if dual {
+                field.stop_reconciler().await?;
             }
         }
     }
-    Ok(figures::medians(&samples))
+    half::measure(&mut field, plan, &mut samples, &mut told).await?;
+    let idle = idle::measure(&mut field, plan, &mut told).await?;
+    Ok(Figures {
+        loads: figures::medians(&samples),
+        idle,
+    })
+}
+
+fn cells(plan: &Plan, field: &Field, dual: bool) -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for &clients in &plan.clients {
+        for &load in &plan.loads {
+            let ways = load.ways(clients).into_iter();
+            let ways = ways.filter(|way| field.has(*way) && (*way == Way::DualWrite) == dual);
+            cells.extend(ways.map(|way| Cell {
+                way,
+                load,
+                clients,
+                rate: None,
+            }));
+        }
+    }
+    cells
 }

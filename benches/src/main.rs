@@ -1,4 +1,4 @@
-//! `make bench`: prints a Markdown table of what a proxy costs, and writes the figures as JSON.
+//! `make bench`: prints what a proxy costs as Markdown, and writes the figures as JSON.
 //!
 //! Does not judge: the figures are for README.md and for comparing two builds on one machine.
 
@@ -8,25 +8,52 @@
     reason = "this is a program for a person"
 )]
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use anyhow::{Context, Result, bail};
-use benches::Plan;
+use anyhow::{Context, Result, bail, ensure};
+use benches::{Load, Plan};
 use harness::segue::binary_beside;
 
 const USAGE: &str = "\
-usage: benches [--quick] [--rounds N] [--seconds N] [--json FILE]
+usage: benches [OPTIONS]
+       benches soak [--seconds N]
 
-Direct, pgbouncer in session mode, Segue as a pass-through and Segue with dual write, interleaved,
-with pgbench's select and an update, prepared, 1 and 8 clients. Uses the segue beside this program.
-  --quick      one short round, to see that everything works; its figures mean nothing
-  --rounds N   rounds to take the median of (5)
-  --seconds N  seconds of each measurement (5)
-  --json FILE  where to write the figures (target/bench.json)";
+Direct, pgbouncer in session mode, Segue as a pass-through with one and with two workers, and Segue
+with dual write, interleaved, under pgbench; then dual write at half load, and the memory of idle
+connections. Uses the segue beside this program. About twelve minutes.
+  --only LIST     parts, with commas: beginnings of loads' names, half, idle (all)
+  --clients LIST  numbers of clients, with commas (1,8,64)
+  --rounds N      rounds to take the median of (3)
+  --seconds N     seconds of each measurement (2)
+  --scale N       pgbench's scale (10)
+  --markdown FILE where to write the tables of README.md (target/bench.md)
+  --json FILE     where to write the figures (target/bench.json)
+  --quick         one short round of a few, to see that it works; its figures mean nothing
+soak runs every kind of load at once through a pass-through and a mirroring proxy and prints the
+memory of each process as it goes.
+  --seconds N     for how long (60)
+example: benches --only select,half --clients 8 --rounds 5";
+
+/// What was asked for.
+struct Wishes {
+    plan: Plan,
+    json: PathBuf,
+    markdown: PathBuf,
+    /// How long to soak, if that was asked for.
+    soak: Option<Duration>,
+}
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    match run().await {
+    let ended = match wishes() {
+        Ok(Some(wishes)) => run(wishes).await,
+        Ok(None) => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        Err(error) => Err(error),
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error:#}");
@@ -35,37 +62,78 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run() -> Result<()> {
-    let mut plan = Plan::full(binary_beside(&std::env::current_exe()?)?);
-    let mut json = harness::installation::workspace().join("target/bench.json");
+/// Reads the arguments; nothing if help was asked for.
+fn wishes() -> Result<Option<Wishes>> {
+    let target = harness::installation::workspace().join("target");
+    let mut wishes = Wishes {
+        plan: Plan::full(binary_beside(&std::env::current_exe()?)?),
+        json: target.join("bench.json"),
+        markdown: target.join("bench.md"),
+        soak: None,
+    };
+    let plan = &mut wishes.plan;
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
-        let mut value = || {
-            arguments
-                .next()
-                .with_context(|| format!("{argument} needs a value"))
-        };
+        let missing = || format!("{argument} needs a value");
+        let mut value = || arguments.next().with_context(missing);
         match argument.as_str() {
-            "--quick" => plan = Plan::quick(plan.binary),
+            "soak" => wishes.soak = Some(Duration::from_mins(1)),
+            "--quick" => *plan = Plan::quick(plan.binary.clone()),
+            "--only" => plan.keep_only(&named(&value()?)?),
+            "--clients" => plan.clients = numbers(&value()?)?,
             "--rounds" => plan.rounds = value()?.parse()?,
-            "--seconds" => plan.seconds = value()?.parse()?,
-            "--json" => json = PathBuf::from(value()?),
-            "--help" => {
-                println!("{USAGE}");
-                return Ok(());
+            "--seconds" => {
+                plan.seconds = value()?.parse()?;
+                let seconds = Duration::from_secs(plan.seconds.into());
+                wishes.soak = wishes.soak.map(|_| seconds);
             }
+            "--scale" => plan.scale = value()?.parse()?,
+            "--json" => wishes.json = PathBuf::from(value()?),
+            "--markdown" => wishes.markdown = PathBuf::from(value()?),
+            "--help" => return Ok(None),
             other => bail!("{other} is unknown\n{USAGE}"),
         }
     }
-    let figures = benches::run(&plan, |line| eprintln!("{line}")).await?;
-    println!("{}", benches::markdown(&figures));
-    if let Some(directory) = json.parent() {
-        std::fs::create_dir_all(directory)?;
+    Ok(Some(wishes))
+}
+
+fn named(list: &str) -> Result<Vec<&str>> {
+    let names: Vec<&str> = list.split(',').collect();
+    for name in &names {
+        let is_load = Load::ALL.iter().any(|load| load.name().starts_with(name));
+        ensure!(
+            is_load || matches!(*name, "half" | "idle"),
+            "{name} is no part of the benchmark\n{USAGE}"
+        );
     }
-    std::fs::write(
-        &json,
-        serde_json::to_string_pretty(&benches::json(&plan, &figures))?,
-    )?;
-    eprintln!("figures: {}", json.display());
+    Ok(names)
+}
+
+fn numbers(list: &str) -> Result<Vec<u32>> {
+    let numbers = list.split(',').map(str::parse);
+    numbers.collect::<Result<_, _>>().context(list.to_owned())
+}
+
+async fn run(wishes: Wishes) -> Result<()> {
+    let Wishes {
+        plan,
+        json,
+        markdown,
+        soak,
+    } = wishes;
+    if let Some(length) = soak {
+        return benches::soak::run(&plan, length, |line| println!("{line}")).await;
+    }
+    let figures = benches::run(&plan, |line| eprintln!("{line}")).await?;
+    let tables = benches::readme(&figures);
+    println!("{}\n{tables}", benches::markdown(&figures));
+    let object = serde_json::to_string_pretty(&benches::json(&plan, &figures))?;
+    for (file, text) in [(&json, object), (&markdown, tables)] {
+        if let Some(directory) = file.parent() {
+            std::fs::create_dir_all(directory)?;
+        }
+        std::fs::write(file, text)?;
+    }
+    eprintln!("figures: {}, {}", json.display(), markdown.display());
     Ok(())
 }

@@ -2,19 +2,27 @@
 //!
 //! Does not average latencies: percentiles are of all transactions of the measurement.
 
-use std::{path::Path, process::Command};
+use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use harness::{guardian::Guardian, tool};
 
-use crate::{Plan, Way, Workload, way::Field};
+use crate::{Load, Plan, Way, field::Field, process::cpu_microseconds};
+
+/// What is measured at one time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cell {
+    pub(crate) way: Way,
+    pub(crate) load: Load,
+    pub(crate) clients: u32,
+    /// Transactions a second; as many as go where there is none.
+    pub(crate) rate: Option<f64>,
+}
 
 /// What one measurement gave.
 #[derive(Debug, Clone)]
 pub(crate) struct Sample {
-    pub(crate) way: Way,
-    pub(crate) workload: Workload,
-    pub(crate) clients: u32,
+    pub(crate) cell: Cell,
     pub(crate) transactions_per_second: f64,
     pub(crate) latency_microseconds_p50: f64,
     pub(crate) latency_microseconds_p99: f64,
@@ -22,33 +30,38 @@ pub(crate) struct Sample {
     pub(crate) staleness_seconds: Option<(f64, f64)>,
 }
 
-pub(crate) async fn measure(
-    field: &mut Field,
-    plan: &Plan,
-    (way, workload, clients): (Way, Workload, u32),
-) -> Result<Sample> {
-    let open = field.open(way).await?;
+impl Sample {
+    /// What is told of it while the program runs.
+    pub(crate) fn line(&self) -> String {
+        let Cell {
+            way, load, clients, ..
+        } = self.cell;
+        format!(
+            "{:<18.18} {clients:>2} clients {:<29} {:>8.0} transactions/s",
+            load.name(),
+            way.name(),
+            self.transactions_per_second
+        )
+    }
+}
+
+pub(crate) async fn measure(field: &Field, plan: &Plan, cell: Cell) -> Result<Sample> {
+    let open = field.open(cell.way).await?;
     let directory = Guardian::of_this_process()?.directory().join("bench");
     std::fs::create_dir_all(&directory)?;
-    let script = directory.join("script.sql");
-    std::fs::write(&script, workload.script())?;
-    let before = open.proxy.map(cpu_seconds).transpose()?;
+    std::fs::write(directory.join("script.sql"), cell.load.script())?;
+    let before = open.proxy.map(cpu_microseconds).transpose()?;
     let mut command = tool::client_program("pgbench", &open.database)?;
     command
         .current_dir(&directory)
-        .args([
-            "-n",
-            "-M",
-            "prepared",
-            "-j",
-            "1",
-            "-l",
-            "--log-prefix=latency",
-            "-f",
-            "script.sql",
-        ])
-        .args(["-c", &clients.to_string(), "-T", &plan.seconds.to_string()])
+        .args(["-n", "-M", cell.load.protocol(), "-j", "1"])
+        .args(["-l", "--log-prefix=latency", "-f", "script.sql"])
+        .args(["-c", &cell.clients.to_string()])
+        .args(["-T", &plan.seconds.to_string()])
         .args(["-s", &plan.scale.to_string()]);
+    if let Some(rate) = cell.rate {
+        command.args(["-R", &rate.to_string()]);
+    }
     let output = command.output()?;
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     ensure!(
@@ -57,7 +70,7 @@ pub(crate) async fn measure(
         String::from_utf8_lossy(&output.stderr)
     );
     let summary = tool::PgbenchSummary::read(&told)?;
-    let after = open.proxy.map(cpu_seconds).transpose()?;
+    let after = open.proxy.map(cpu_microseconds).transpose()?;
     ensure!(
         summary.failed == 0,
         "pgbench: {} transactions failed",
@@ -65,42 +78,17 @@ pub(crate) async fn measure(
     );
     let latencies = latencies(&directory)?;
     std::fs::remove_dir_all(&directory)?;
-    let staleness = field.close(open).await?;
+    let staleness_seconds = field.close(open, cell.load.is_mirrored()).await?;
     Ok(Sample {
-        way,
-        workload,
-        clients,
+        cell,
         transactions_per_second: summary.transactions_per_second,
         latency_microseconds_p50: percentile(&latencies, 500),
         latency_microseconds_p99: percentile(&latencies, 990),
         proxy_cpu_microseconds: before
             .zip(after)
-            .map(|(before, after)| (after - before) * 1e6 / summary.transactions.max(1) as f64),
-        staleness_seconds: staleness.filter(|_| workload == Workload::Update),
+            .map(|(before, after)| (after - before) / summary.transactions.max(1) as f64),
+        staleness_seconds,
     })
-}
-
-/// User and system time of a process, all its threads.
-fn cpu_seconds(pid: u32) -> Result<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name in parentheses may hold spaces; fields 14 and 15 of proc(5) are counted after it.
-    let (_, fields) = stat
-        .rsplit_once(')')
-        .context("/proc/PID/stat has no name")?;
-    let ticks =
-        |index: usize| -> Option<f64> { fields.split_whitespace().nth(index)?.parse().ok() };
-    let ticks = ticks(11)
-        .zip(ticks(12))
-        .context("/proc/PID/stat has no times")?;
-    Ok((ticks.0 + ticks.1) / ticks_per_second()?)
-}
-
-fn ticks_per_second() -> Result<f64> {
-    let output = Command::new("getconf").arg("CLK_TCK").output()?;
-    String::from_utf8_lossy(&output.stdout)
-        .trim()
-        .parse()
-        .context("getconf CLK_TCK")
 }
 
 /// Microseconds of each transaction from pgbench's log, sorted.
@@ -110,17 +98,21 @@ fn latencies(directory: &Path) -> Result<Vec<f64>> {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with("latency.") {
             let text = std::fs::read_to_string(entry.path())?;
-            let third = |line: &str| {
-                line.split(' ')
-                    .nth(2)
-                    .and_then(|text| text.parse::<f64>().ok())
-            };
-            latencies.extend(text.lines().filter_map(third));
+            latencies.extend(text.lines().filter_map(latency));
         }
     }
     ensure!(!latencies.is_empty(), "pgbench logged no transaction");
     latencies.sort_by(f64::total_cmp);
     Ok(latencies)
+}
+
+/// What a transaction took, from a line of pgbench's log. With a rate, pgbench counts from when the
+/// transaction was due and says in a seventh field how late it sent it: that is pgbench's own.
+fn latency(line: &str) -> Option<f64> {
+    let mut fields = line.split(' ').skip(2);
+    let taken: f64 = fields.next()?.parse().ok()?;
+    let late = fields.nth(3).and_then(|text| text.parse().ok());
+    Some(taken - late.unwrap_or(0.0))
 }
 
 /// The value that so many thousandths of a sorted, non-empty list do not exceed.
@@ -139,5 +131,11 @@ mod tests {
         assert!((percentile(&sorted, 500) - 50.0).abs() < f64::EPSILON);
         assert!((percentile(&sorted, 990) - 99.0).abs() < f64::EPSILON);
         assert!((percentile(&[7.0], 500) - 7.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn what_pgbench_sent_late_is_no_latency() {
+        assert_eq!(latency("0 199 2241 0 1175850568 995598"), Some(2241.0));
+        assert_eq!(latency("0 199 2241 0 1175850568 995598 241"), Some(2000.0));
     }
 }

@@ -1,205 +1,38 @@
-//! The servers, the proxies and the databases that are measured.
-//!
-//! The mirrored database is another one than the plain one, and its proxy and reconciler run only
-//! while they are measured: the other ways must not pay for decoding their writes.
+//! The ways from pgbench to the database.
 
-use std::{os::unix::fs::PermissionsExt, path::PathBuf, process::Command, time::Duration};
-
-use anyhow::{Context, Result, ensure};
-use harness::{
-    Bed, Database, Durability, Launch, Pair, Process, Segue, ServerOptions,
-    account::Account,
-    guardian::{Ending, Guardian},
-    server::free_port,
-    tool, wait,
-};
-
-use crate::{Plan, Way};
-
-/// Where Debian installs it; it is not in everybody's PATH.
-const PGBOUNCER: &str = "/usr/sbin/pgbouncer";
-
-/// All that stands by for the measurements.
-pub(crate) struct Field {
-    plain: Database,
-    mirrored: Bed,
-    launch: Launch,
-    pass_through: Segue,
-    pgbouncer: Option<(Process, u16)>,
-    _pair: Pair,
+/// One way from pgbench to the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Way {
+    /// No proxy.
+    Direct,
+    /// pgbouncer in session mode.
+    Pgbouncer,
+    /// `segue proxy --mirror off --workers 1`: as many threads as pgbouncer has.
+    PassThrough,
+    /// `segue proxy --mirror off --workers 2`.
+    PassThroughTwo,
+    /// `segue proxy --workers 1` with a target, and a reconciler.
+    DualWrite,
 }
 
-/// A way that is open: where pgbench goes, and whose CPU time counts.
-pub(crate) struct Open {
-    pub(crate) database: Database,
-    pub(crate) proxy: Option<u32>,
-    dual: Option<(Segue, Segue)>,
-}
+impl Way {
+    /// In the order in which they are measured.
+    pub const ALL: [Self; 5] = [
+        Self::Direct,
+        Self::Pgbouncer,
+        Self::PassThrough,
+        Self::PassThroughTwo,
+        Self::DualWrite,
+    ];
 
-impl Field {
-    pub(crate) async fn prepare(plan: &Plan) -> Result<Self> {
-        let options = ServerOptions {
-            durability: Durability::Durable,
-            ..ServerOptions::default()
-        };
-        let pair = Pair::start(options).await?;
-        let unmirrored = pair.source.database("plain");
-        let mirrored = Bed {
-            source: pair.source.database("mirrored"),
-            target: pair.target.database("mirrored"),
-        };
-        for database in [&unmirrored, &mirrored.source, &mirrored.target] {
-            let maintenance = database.clone().of_name("postgres");
-            maintenance
-                .execute(&format!("CREATE DATABASE {}", database.name))
-                .await?;
-            fill(database, plan.scale)?;
-        }
-        let launch = mirrored.launch(&plan.binary);
-        launch.setup().await?;
-        let pass = launch.with_uris(Some(&unmirrored.uri()), None);
-        let pass_through = pass.proxy(&["--mirror", "off"]).await?;
-        let pgbouncer = pgbouncer(&unmirrored).await?;
-        Ok(Self {
-            plain: unmirrored,
-            mirrored,
-            launch,
-            pass_through,
-            pgbouncer,
-            _pair: pair,
-        })
-    }
-
-    pub(crate) fn has(&self, way: Way) -> bool {
-        match way {
-            Way::Pgbouncer => self.pgbouncer.is_some(),
-            Way::Direct | Way::PassThrough | Way::DualWrite => true,
+    /// As the tables name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Pgbouncer => "pgbouncer",
+            Self::PassThrough => "segue pass-through, 1 worker",
+            Self::PassThroughTwo => "segue pass-through, 2 workers",
+            Self::DualWrite => "segue dual-write",
         }
     }
-
-    pub(crate) async fn open(&self, way: Way) -> Result<Open> {
-        Ok(match way {
-            Way::Direct => Open {
-                database: self.plain.clone(),
-                proxy: None,
-                dual: None,
-            },
-            Way::Pgbouncer => {
-                let (process, port) = self.pgbouncer.as_ref().context("no pgbouncer")?;
-                let database = self.plain.through(*port);
-                Open {
-                    database,
-                    proxy: Some(process.pid()),
-                    dual: None,
-                }
-            }
-            Way::PassThrough => {
-                let database = self.plain.through(self.pass_through.port());
-                Open {
-                    database,
-                    proxy: Some(self.pass_through.pid()),
-                    dual: None,
-                }
-            }
-            Way::DualWrite => self.dual_write().await?,
-        })
-    }
-
-    async fn dual_write(&self) -> Result<Open> {
-        let reconciler = self.launch.reconciler(&[]).await?;
-        // What the other ways have written meanwhile has to be decoded and skipped first.
-        self.mirrored.caught_up().await?;
-        let armed = "SELECT count(*) FROM segue.mirror_gate";
-        wait::until_true("the mirror gate to be armed", async || {
-            Ok(self.mirrored.target.value(armed).await? == "1")
-        })
-        .await?;
-        let proxy = self.launch.proxy(&["--mirror", "async"]).await?;
-        let database = self.mirrored.source.through(proxy.port());
-        Ok(Open {
-            database,
-            proxy: Some(proxy.pid()),
-            dual: Some((proxy, reconciler)),
-        })
-    }
-
-    /// Ends what was started for the way; the staleness of the target, p50 and p99 in seconds.
-    pub(crate) async fn close(&self, open: Open) -> Result<Option<(f64, f64)>> {
-        let Some((proxy, reconciler)) = open.dual else {
-            return Ok(None);
-        };
-        // The proxy writes its figures once a second; those of before the last writes are older.
-        let mark = "SELECT max(lease) FROM segue.proxy";
-        let before = self.mirrored.target.value(mark).await?;
-        wait::until_true("the proxy's figures", async || {
-            Ok(self.mirrored.target.value(mark).await? > before)
-        })
-        .await?;
-        let status = self.launch.status().await?;
-        let mirror = &status["mirror"];
-        let staleness = mirror["staleness_seconds_p50"]
-            .as_f64()
-            .zip(mirror["staleness_seconds_p99"].as_f64());
-        self.mirrored.caught_up().await?;
-        ensure!(proxy.terminate().await? == 0, "the proxy did not end well");
-        ensure!(
-            reconciler.terminate().await? == 0,
-            "the reconciler did not end well"
-        );
-        Ok(staleness)
-    }
-}
-
-fn fill(database: &Database, scale: u32) -> Result<()> {
-    let mut command = tool::client_program("pgbench", database)?;
-    let output = command
-        .args(["-i", "-q", "-s", &scale.to_string()])
-        .output()?;
-    ensure!(
-        output.status.success(),
-        "pgbench -i: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(())
-}
-
-async fn pgbouncer(database: &Database) -> Result<Option<(Process, u16)>> {
-    if Command::new(PGBOUNCER).arg("--version").output().is_err() {
-        return Ok(None);
-    }
-    let port = free_port()?;
-    let directory = Guardian::of_this_process()?.directory().join("pgbouncer");
-    std::fs::create_dir(&directory)?;
-    std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o755))?;
-    let account = Account::for_servers()?;
-    let settings: PathBuf = directory.join("pgbouncer.ini");
-    std::fs::write(
-        &settings,
-        format!(
-            "[databases]\n{name} = host=127.0.0.1 port={server} user={user}\n\
-             [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
-             auth_type = any\npool_mode = session\nmax_client_conn = 100\ndefault_pool_size = 50\n",
-            name = database.name,
-            server = database.port,
-            user = database.user,
-        ),
-    )?;
-    let mut command = account.command(PGBOUNCER);
-    command.arg(&settings);
-    let stem = directory.join("pgbouncer");
-    let mut process = Process::start("pgbouncer", &mut command, &stem, Ending::Kill)?;
-    let pooled = database.through(port);
-    wait::until_true("pgbouncer to answer", async || {
-        Ok(pooled.value("SELECT 1").await? == "1")
-    })
-    .await
-    .with_context(|| process.errors())?;
-    ensure!(
-        process.status()?.is_none(),
-        "pgbouncer has ended: {}",
-        process.errors()
-    );
-    // An idle moment for its connection to close.
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    Ok(Some((process, port)))
 }

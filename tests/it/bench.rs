@@ -1,8 +1,8 @@
-//! The benchmark still runs: one short round of everything.
+//! The benchmark still runs: one short round of a few of its measurements.
 //!
 //! Its figures mean nothing here; they are made by `make bench`.
 
-use benches::{Plan, Way, Workload};
+use benches::{Load, Plan, Way};
 
 use crate::SEGUE;
 
@@ -10,12 +10,16 @@ use crate::SEGUE;
 async fn a_quick_benchmark_measures_every_way() {
     let plan = Plan::quick(SEGUE.into());
     let figures = benches::run(&plan, |_| {}).await.unwrap();
-    for way in [Way::Direct, Way::PassThrough, Way::DualWrite] {
-        for workload in [Workload::Select, Workload::Update] {
+    for way in Way::ALL {
+        for load in [Load::SelectPrepared, Load::UpdatePrepared] {
             let figure = figures
+                .loads
                 .iter()
-                .find(|figure| (figure.way, figure.workload) == (way, workload));
-            let figure = figure.unwrap();
+                .find(|it| (it.way, it.load, it.rate) == (way, load, None));
+            let Some(figure) = figure else {
+                assert_eq!(way, Way::Pgbouncer, "only pgbouncer may be missing here");
+                continue;
+            };
             assert!(figure.transactions_per_second > 0.0, "{figure:?}");
             assert!(
                 figure.latency_microseconds_p50 <= figure.latency_microseconds_p99,
@@ -26,10 +30,21 @@ async fn a_quick_benchmark_measures_every_way() {
                 way == Way::Direct,
                 "{figure:?}"
             );
-            let mirrors = (way, workload) == (Way::DualWrite, Workload::Update);
+            let mirrors = way == Way::DualWrite && load.is_mirrored();
             assert_eq!(figure.staleness_seconds.is_some(), mirrors, "{figure:?}");
         }
     }
+    let half = figures.loads.iter().filter(|it| it.rate.is_some());
+    let half: Vec<Way> = half.map(|it| it.way).collect();
+    assert_eq!(half, [Way::PassThrough, Way::DualWrite]);
+    assert!(figures.idle.iter().any(|it| it.way == Way::DualWrite));
     let table = benches::markdown(&figures);
-    assert_eq!(table.lines().count(), 2 + figures.len(), "{table}");
+    assert_eq!(table.lines().count(), 2 + figures.loads.len(), "{table}");
+    let readme = benches::readme(&figures);
+    assert!(readme.contains("| half load |"), "{readme}");
+    let json = benches::json(&plan, &figures);
+    assert!(
+        json["idle"][0]["bytes_per_connection"].is_number(),
+        "{json}"
+    );
 }
