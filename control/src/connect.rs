@@ -114,6 +114,23 @@ impl ConnectError {
 }
 
 impl ConnectCause {
+    /// The word for it in a metric's label.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Unreachable { .. } => "unreachable",
+            Self::Timeout => "timeout",
+            Self::UnknownDatabase => "unknown_database",
+            Self::Password | Self::PasswordMissing => "password",
+            Self::Forbidden { .. } => "forbidden",
+            Self::Full { .. } => "full",
+            Self::NotReady { .. } => "not_ready",
+            Self::Server { .. } => "server",
+            Self::Tls(_) => "tls",
+            Self::Protocol { .. } => "protocol",
+        }
+    }
+
     /// What an `ErrorResponse` during startup means.
     pub fn from_server(sqlstate: &str, message: &str) -> Self {
         let message = message.to_owned();

@@ -5,6 +5,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use control::ConnectCause;
@@ -16,6 +17,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::{self, Console, LoginError, Visitor};
 use crate::cancel;
 use crate::capture::Capture;
 use crate::client_stream::ClientStream;
@@ -25,7 +27,7 @@ use crate::listener::{Accepted, Admission, ClientSocket};
 use crate::metrics;
 use crate::registry::{Captured, Identity, Registry};
 use crate::session::{Session, SessionError};
-use crate::settings::LiveSettings;
+use crate::settings::{LiveSettings, Settings};
 use crate::source::{self, Source};
 use crate::startup::{self, OpeningError, Wanted};
 
@@ -38,6 +40,7 @@ pub(crate) struct Surroundings {
     /// Nothing if no writes are captured.
     pub(crate) capture: Option<Rc<Capture>>,
     pub(crate) registry: Rc<Registry>,
+    pub(crate) console: Arc<Console>,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -56,6 +59,8 @@ enum ConnectionError {
     Source(#[source] ConnectCause),
     #[error("there was no place for another client")]
     NoPlace,
+    #[error("the admin console is closed")]
+    Console(#[source] LoginError),
     #[error("the session broke")]
     Session(#[source] SessionError),
 }
@@ -99,6 +104,20 @@ async fn serve_socket(
             let forwarded = cancel::forward(&route, &key).await;
             forwarded.map_err(ConnectionError::Cancel)
         }
+        // Somebody has to be able to look when all places are taken.
+        Wanted::Session(opening) if admin::is_wanted(&settings, &opening.startup) => {
+            let visitor = Visitor {
+                client,
+                opening,
+                peer,
+            };
+            let visited = Box::pin(visit(surroundings, &settings, visitor));
+            let visited = visited.await;
+            if matches!(visited, Err(LoginError::Refused { .. })) {
+                metrics::login_refused("console");
+            }
+            visited.map_err(ConnectionError::Console)
+        }
         Wanted::Session(opening) => {
             if let Admission::Refused(_) = admission {
                 metrics::client_refused();
@@ -122,6 +141,7 @@ async fn serve_socket(
             let source = match source.await {
                 Ok(source) => source,
                 Err(error) => {
+                    metrics::source_failed(error.kind());
                     say(&mut client, &source_unreachable(&error)).await;
                     return Err(ConnectionError::Source(error));
                 }
@@ -134,6 +154,30 @@ async fn serve_socket(
             session.run().await.map_err(ConnectionError::Session)
         }
     }
+}
+
+/// Lets somebody use the admin console who may.
+async fn visit(
+    surroundings: &Surroundings,
+    settings: &Arc<Settings>,
+    mut visitor: Visitor<ClientStream>,
+) -> Result<(), LoginError> {
+    let console = Arc::clone(&surroundings.console);
+    let source = async {
+        let route = surroundings.source.route(settings)?;
+        source::connect(&route).await
+    };
+    let admitted = async {
+        let database = console.source.database();
+        let admitted = visitor.admit(settings, source, database);
+        let in_time = tokio::time::timeout(settings.startup_timeout, admitted).await;
+        in_time.unwrap_or(Err(LoginError::TooSlow))
+    };
+    tokio::select! {
+        admitted = admitted => admitted?,
+        () = surroundings.shutdown.cancelled() => return Ok(()),
+    }
+    admin::visit(console, visitor, &surroundings.shutdown).await
 }
 
 fn stream(socket: ClientSocket) -> io::Result<ClientStream> {
@@ -230,6 +274,7 @@ fn report(peer: Option<SocketAddr>, error: &ConnectionError) {
             tracing::debug!(%peer, "{text}");
         }
         ConnectionError::Socket(_)
+        | ConnectionError::Console(_)
         | ConnectionError::Cancel(_)
         | ConnectionError::Source(_)
         | ConnectionError::NoPlace

@@ -6,6 +6,7 @@
 
 pub mod address;
 mod balance;
+pub mod admin;
 mod cancel;
 pub mod capture;
 pub mod catalog;
@@ -23,6 +24,7 @@ mod session;
 pub mod settings;
 mod source;
 mod startup;
+mod statistics;
 mod tls;
 mod worker;
 
@@ -30,27 +32,44 @@ pub use config::{Config, MirrorMode};
 pub use error::ProxyError;
 pub use tls::{ClientTls, Identity, IdentityFiles};
 
+use std::sync::Arc;
+
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use admin::{Configuration, Console};
 use listener::{Acceptor, Listener};
 use mirroring::{CaptureSource, Mirroring};
 use registry::{Attendant, Numbers};
 use settings::LiveSettings;
+use statistics::Rates;
 use worker::Worker;
 
 /// Serves clients until `shutdown` is cancelled and its sessions have ended. `ready` is called with
 /// the places once all of them accept connections.
 pub async fn run(
     config: Config,
-    settings: LiveSettings,
+    live: Live,
     shutdown: CancellationToken,
     ready: impl FnOnce(Vec<String>),
 ) -> Result<(), ProxyError> {
+    let Live {
+        settings,
+        configuration,
+    } = live;
     let listeners = listener::bind(&config.listen).await?;
     let mirroring = Mirroring::start(&config, &settings)?;
     let capture = mirroring.as_ref().map(Mirroring::source);
-    let (_asking, attendants) = registry::attendants(config.workers.get());
+    let (asked, attendants) = registry::attendants(config.workers.get());
+    let console = Arc::new(Console {
+        configuration,
+        settings: settings.clone(),
+        workers: asked.clone(),
+        rates: Arc::new(Rates::new(Instant::now())),
+        source: config.source.clone(),
+        capture: capture.clone(),
+    });
     let numbers = Numbers::default();
     let starting = Starting {
         config: &config,
@@ -58,6 +77,7 @@ pub async fn run(
         capture: capture.as_ref(),
         shutdown: &shutdown,
         numbers: &numbers,
+        console: &console,
     };
     let workers = starting.workers(attendants)?;
     let clients = workers.iter().map(|worker| worker.clients.clone());
@@ -69,6 +89,12 @@ pub async fn run(
         }
     }
     ready(listeners.iter().map(Listener::place).collect());
+
+    let rates = Arc::clone(&console.rates);
+    let sampling = CancellationToken::new();
+    let until = sampling.clone();
+    let sampler = tokio::spawn(async move { rates.sample(&asked, until).await });
+    drop(console);
 
     let acceptors = TaskTracker::new();
     for listener in listeners {
@@ -84,10 +110,21 @@ pub async fn run(
     for worker in workers {
         worker.join().await?;
     }
+    sampling.cancel();
+    drop(sampler.await);
     if let Some(mirroring) = mirroring {
         mirroring.end().await;
     }
     Ok(())
+}
+
+/// What may change while the proxy runs, and who changes it.
+#[derive(Debug)]
+pub struct Live {
+    /// What is in force.
+    pub settings: LiveSettings,
+    /// What the admin console shows and changes.
+    pub configuration: Arc<dyn Configuration>,
 }
 
 /// What every worker starts from.
@@ -98,6 +135,7 @@ struct Starting<'a> {
     capture: Option<&'a CaptureSource>,
     shutdown: &'a CancellationToken,
     numbers: &'a Numbers,
+    console: &'a Arc<Console>,
 }
 
 impl Starting<'_> {

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
 
+use crate::registry::Progress;
+
 /// Clients connected.
 pub(crate) const CLIENTS: &str = "segue_proxy_clients_count";
 /// Clients refused because all places were taken.
@@ -35,6 +37,23 @@ pub(crate) const QUEUE: &str = "segue_mirror_queue_transactions";
 pub(crate) const BREAKER: &str = "segue_mirror_breaker_open";
 /// Readings of the source's catalog.
 pub(crate) const CATALOG_READS: &str = "segue_proxy_catalog_reads_total";
+
+/// Clients by what they are at.
+pub(crate) const CLIENTS_IN_STATE: &str = "segue_proxy_client_states_count";
+/// Transactions ended, by whether their database is mirrored.
+pub(crate) const TRANSACTIONS: &str = "segue_proxy_transactions_total";
+/// Requests answered up to a ReadyForQuery.
+pub(crate) const QUERIES: &str = "segue_proxy_queries_total";
+/// Bytes that came from clients.
+pub(crate) const RECEIVED: &str = "segue_proxy_received_bytes_total";
+/// Bytes that went to clients.
+pub(crate) const SENT: &str = "segue_proxy_sent_bytes_total";
+/// 1 while clients are kept from beginning anything.
+pub(crate) const PAUSED: &str = "segue_proxy_paused";
+/// Connections to the source that could not be opened, by kind.
+pub(crate) const SOURCE_FAILURES: &str = "segue_proxy_source_failures_total";
+/// Logins that the source, or the console, refused, by reason.
+pub(crate) const LOGINS_REFUSED: &str = "segue_proxy_refused_logins_total";
 
 /// A client's connection, counted as long as it is held.
 #[derive(Debug)]
@@ -98,4 +117,28 @@ pub(crate) fn breaker(open: bool) {
 
 pub(crate) fn catalog_read() {
     counter!(CATALOG_READS).increment(1);
+}
+
+/// What clients of one class have moved since this was recorded last.
+pub(crate) fn moved(class: &'static str, progress: Progress) {
+    counter!(TRANSACTIONS, "class" => class).increment(progress.transactions);
+    counter!(QUERIES, "class" => class).increment(progress.queries);
+    counter!(RECEIVED, "class" => class).increment(progress.from_client);
+    counter!(SENT, "class" => class).increment(progress.to_client);
+}
+
+pub(crate) fn clients_in(state: &'static str, count: u64) {
+    gauge!(CLIENTS_IN_STATE, "state" => state).set(count as f64);
+}
+
+pub(crate) fn paused(paused: bool) {
+    gauge!(PAUSED).set(if paused { 1.0 } else { 0.0 });
+}
+
+pub(crate) fn source_failed(kind: &'static str) {
+    counter!(SOURCE_FAILURES, "kind" => kind).increment(1);
+}
+
+pub(crate) fn login_refused(reason: &'static str) {
+    counter!(LOGINS_REFUSED, "reason" => reason).increment(1);
 }

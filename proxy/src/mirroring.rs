@@ -22,8 +22,8 @@ const PREPARATION_MAX: Duration = Duration::from_secs(3);
 /// What a worker needs to capture: handles that cross threads.
 #[derive(Debug, Clone)]
 pub(crate) struct CaptureSource {
-    catalog: CatalogHandle,
-    mirror: MirrorHandle,
+    pub(crate) catalog: CatalogHandle,
+    pub(crate) mirror: MirrorHandle,
     catalog_wait: Duration,
 }
 

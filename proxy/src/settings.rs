@@ -32,6 +32,14 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// Whether clients may, or must, encrypt, and with which certificate. Default off. New clients.
     pub client_tls: ClientTls,
+    /// The name of the admin console's database; empty: there is none. Default `segue`. New
+    /// clients.
+    pub admin_database: String,
+    /// Who may use the console, having proved it to the source. Default nobody in particular:
+    /// whoever is on this machine may, without a password. New clients.
+    pub admin_users: Vec<String>,
+    /// How long `PAUSE` waits for sessions in a transaction. Default 10 s. At once.
+    pub pause_timeout: Duration,
 }
 
 /// How acknowledgements wait for the target, where they do.
@@ -72,6 +80,9 @@ impl Default for Settings {
             startup_timeout: Duration::from_mins(1),
             drain_timeout: Duration::from_secs(10),
             client_tls: ClientTls::Off,
+            admin_database: "segue".to_owned(),
+            admin_users: Vec::new(),
+            pause_timeout: Duration::from_secs(10),
         }
     }
 }

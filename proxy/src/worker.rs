@@ -4,6 +4,7 @@
 
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Starting;
+use crate::admin::Console;
 use crate::config::Config;
 use crate::connection::{self, Surroundings};
 use crate::error::ProxyError;
@@ -52,6 +54,7 @@ impl Worker {
             shutdown: starting.shutdown.clone(),
             numbers: starting.numbers.clone(),
             attendant,
+            console: Arc::clone(starting.console),
         };
         let thread = std::thread::Builder::new()
             .name(format!("segue-proxy-{number}"))
@@ -85,6 +88,7 @@ struct Shared {
     shutdown: CancellationToken,
     numbers: Numbers,
     attendant: Attendant,
+    console: Arc<Console>,
 }
 
 /// Serves clients until the proxy goes down, then lets them end.
@@ -96,6 +100,7 @@ async fn serve(shared: Shared, mut accepted: mpsc::Receiver<Accepted>) {
         shutdown,
         numbers,
         attendant,
+        console,
     } = shared;
     let registry = Registry::new(numbers);
     // Ends with the runtime: until the last session has, there is something to ask.
@@ -108,6 +113,7 @@ async fn serve(shared: Shared, mut accepted: mpsc::Receiver<Accepted>) {
         settings: settings.clone(),
         capture: capture.map(|source| Rc::new(source.capture())),
         registry,
+        console,
         shutdown: shutdown.clone(),
     });
     let connections = TaskTracker::new();

@@ -1,7 +1,6 @@
 //! What the serving commands share: flags, and the parts that they are made of.
 
 use clap::Args;
-use proxy::settings::LiveSettings;
 
 use crate::config::{Setting, Settings};
 use crate::exit::Failure;
@@ -60,13 +59,23 @@ pub(super) struct ProxyFlags {
     /// Ask clients for a certificate that an authority in this file has signed
     #[arg(long, value_name = "FILE")]
     client_tls_ca: Option<String>,
+    /// How long PAUSE waits for sessions in a transaction [default: 10s]
+    #[arg(long, value_name = "DURATION")]
+    pause_timeout: Option<String>,
+    /// Name of the admin console's database; empty for none [default: segue]
+    #[arg(long, value_name = "NAME")]
+    admin_database: Option<String>,
+    /// Roles that may use the admin console, comma-separated, having authenticated at the source
+    /// [default: whoever is on this machine, without a password]
+    #[arg(long, value_name = "ROLE[,ROLE]")]
+    admin_users: Option<String>,
     /// Serve /metrics, /healthz, /readyz, /status and /report there [default: nowhere]
     #[arg(long, value_name = "ADDR")]
     metrics: Option<String>,
 }
 
 impl ProxyFlags {
-    pub(super) fn settings(self) -> [(Setting, Option<String>); 15] {
+    pub(super) fn settings(self) -> [(Setting, Option<String>); 18] {
         [
             (Setting::Listen, self.listen),
             (Setting::Mirror, self.mirror),
@@ -82,6 +91,9 @@ impl ProxyFlags {
             (Setting::ClientTlsCert, self.client_tls_cert),
             (Setting::ClientTlsKey, self.client_tls_key),
             (Setting::ClientTlsCa, self.client_tls_ca),
+            (Setting::PauseTimeout, self.pause_timeout),
+            (Setting::AdminDatabase, self.admin_database),
+            (Setting::AdminUsers, self.admin_users),
             (Setting::Metrics, self.metrics),
         ]
     }
@@ -118,7 +130,7 @@ impl EndpointFlags {
 }
 
 /// The proxy as a part of this process, under settings that may change.
-pub(super) fn proxy_part(settings: &Settings, live: LiveSettings) -> Result<Part, Failure> {
+pub(super) fn proxy_part(settings: &Settings, live: proxy::Live) -> Result<Part, Failure> {
     let config = proxy::Config {
         listen: settings.listen.clone(),
         target: settings.target.clone(),

@@ -60,6 +60,12 @@ pub(crate) struct Settings {
     pub(crate) drain_timeout: Duration,
     /// Whether the proxy's clients may or must encrypt.
     pub(crate) client_tls: ClientTls,
+    /// How long `PAUSE` waits for sessions in a transaction.
+    pub(crate) pause_timeout: Duration,
+    /// The admin console's database; empty: there is no console.
+    pub(crate) admin_database: String,
+    /// Who may use the console, if not whoever is on this machine.
+    pub(crate) admin_users: Vec<String>,
     /// The proxy's endpoint.
     pub(crate) metrics: Option<SocketAddr>,
     /// The reconciler's endpoint.
@@ -149,6 +155,9 @@ impl Settings {
             startup_timeout: self.startup_timeout,
             drain_timeout: self.drain_timeout,
             client_tls: self.client_tls.clone(),
+            pause_timeout: self.pause_timeout,
+            admin_database: self.admin_database.clone(),
+            admin_users: self.admin_users.clone(),
         }
     }
 
@@ -183,6 +192,12 @@ impl Settings {
     /// Who gave a setting's value; nobody, if it is the default.
     pub(crate) fn origin(&self, setting: Setting) -> Option<&Origin> {
         self.given.get(&setting).map(|given| &given.origin)
+    }
+
+    /// The same in a word.
+    pub(crate) fn origin_text(&self, setting: Setting) -> String {
+        let origin = self.origin(setting);
+        origin.map_or_else(|| "default".to_owned(), ToString::to_string)
     }
 
     /// Whether a setting is another one here than there.
@@ -275,6 +290,9 @@ impl Judge {
             startup_timeout: self.or_default(Setting::StartupTimeout, duration),
             drain_timeout: self.or_default(Setting::DrainTimeout, duration),
             client_tls: self.client_tls(),
+            pause_timeout: self.or_default(Setting::PauseTimeout, duration),
+            admin_database: self.or_default(Setting::AdminDatabase, admin_database),
+            admin_users: self.value(Setting::AdminUsers, roles).unwrap_or_default(),
             metrics: self.endpoint(Setting::Metrics, http_token.is_some()),
             http: self.endpoint(Setting::Http, http_token.is_some()),
             tables: self.value(Setting::Tables, list).unwrap_or_default(),
@@ -435,6 +453,23 @@ fn list(text: &str) -> Result<Vec<String>, String> {
         return Err("names nothing".to_owned());
     }
     Ok(items)
+}
+
+/// `off` is for the environment, where an empty text is no value.
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "as the other parsers, and every text is a name"
+)]
+fn admin_database(text: &str) -> Result<String, String> {
+    Ok(if text == "off" { "" } else { text }.to_owned())
+}
+
+/// None in an empty text: so that a value of the file's can be taken back.
+fn roles(text: &str) -> Result<Vec<String>, String> {
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    list(text)
 }
 
 fn mirror(text: &str) -> Result<MirrorMode, String> {

@@ -40,6 +40,12 @@ pub(crate) enum Setting {
     ClientTlsKey,
     /// Who has to have signed the clients' own certificates.
     ClientTlsCa,
+    /// How long `PAUSE` at the admin console waits for sessions in a transaction.
+    PauseTimeout,
+    /// Name of the admin console's database; empty: there is none.
+    AdminDatabase,
+    /// Roles that may use the admin console, comma-separated.
+    AdminUsers,
     /// Address of the proxy's metrics and health endpoint.
     Metrics,
     /// Address of the reconciler's metrics and health endpoint.
@@ -106,7 +112,7 @@ const fn facts(name: &'static str, default: &'static str, change: Change) -> Fac
 
 impl Setting {
     /// All of them, in the order in which problems are reported.
-    pub(crate) const ALL: [Self; 22] = [
+    pub(crate) const ALL: [Self; 25] = [
         Self::Source,
         Self::Target,
         Self::Listen,
@@ -123,6 +129,9 @@ impl Setting {
         Self::ClientTlsCert,
         Self::ClientTlsKey,
         Self::ClientTlsCa,
+        Self::PauseTimeout,
+        Self::AdminDatabase,
+        Self::AdminUsers,
         Self::Metrics,
         Self::Http,
         Self::HttpTokenFile,
@@ -162,6 +171,10 @@ impl Setting {
             Self::ClientTlsCert => facts("client_tls_cert", "none", NewClients),
             Self::ClientTlsKey => facts("client_tls_key", "none", NewClients),
             Self::ClientTlsCa => facts("client_tls_ca", "none", NewClients),
+            // As drain_timeout: the same transactions are waited for.
+            Self::PauseTimeout => facts("pause_timeout", "10s", AtOnce),
+            Self::AdminDatabase => facts("admin_database", "segue", NewClients),
+            Self::AdminUsers => facts("admin_users", "none", NewClients),
             Self::Metrics => facts("metrics", "none", Restart),
             Self::Http => facts("http", "none", Restart),
             Self::HttpTokenFile => facts("http_token_file", "none", Restart),

@@ -16,8 +16,7 @@ pub(crate) fn text(settings: &Settings) -> String {
     let file = file.map_or_else(|| "none".to_owned(), |path| path.display().to_string());
     line("file", &file, "");
     for setting in Setting::ALL {
-        let origin = settings.origin(setting);
-        let origin = origin.map_or_else(|| "default".to_owned(), ToString::to_string);
+        let origin = settings.origin_text(setting);
         line(setting.name(), &settings.text(setting), &origin);
     }
     text

@@ -3,10 +3,11 @@
 //! One lock, held while a change is made, so that changes come one after the other. What only a
 //! restart can change stays as it was, and is named. Does not judge values: `config` does.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
-use proxy::settings::{LiveSettings, SettingsSender};
+use proxy::admin::{ChangeError, Changes, Configuration, SettingRow};
+use proxy::settings::SettingsSender;
 
 use super::logging::Levels;
 use crate::config::{Needs, Setting, Settings, Sources};
@@ -42,20 +43,29 @@ pub(crate) struct Changed {
 
 impl Live {
     /// Puts `settings`, as read from `sources`, in force. The proxy follows what is returned.
-    pub(crate) fn new(sources: Sources, needs: Needs, settings: Settings) -> (Self, LiveSettings) {
-        let (proxy, live) = proxy::settings::live(settings.of_proxy());
+    pub(crate) fn new(
+        sources: Sources,
+        needs: Needs,
+        settings: Settings,
+    ) -> (Arc<Self>, proxy::Live) {
+        let (proxy, settings_of_proxy) = proxy::settings::live(settings.of_proxy());
         let state = Mutex::new(State {
             sources,
             started: settings.clone(),
             current: settings,
         });
-        let live_settings = Self {
+        let live = Arc::new(Self {
             needs,
             state,
             proxy,
             levels: OnceLock::new(),
+        });
+        let configuration = Arc::clone(&live);
+        let of_proxy = proxy::Live {
+            settings: settings_of_proxy,
+            configuration,
         };
-        (live_settings, live)
+        (live, of_proxy)
     }
 
     /// What `log_level` is put in force with, once there is a log.
@@ -77,7 +87,7 @@ impl Live {
     /// As [`Live::reload`], and says in the log what came of it.
     pub(super) fn reload_aloud(&self) {
         match self.reload() {
-            Ok(changed) => changed.log(),
+            Ok(_) => (),
             Err(failure) => tracing::error!(
                 "the configuration has been left as it was: {}",
                 failure.message
@@ -97,8 +107,80 @@ impl Live {
         }
         state.sources = sources;
         state.current = settings;
+        changed.log();
         Ok(changed)
     }
+}
+
+impl Configuration for Live {
+    fn settings(&self) -> Vec<SettingRow> {
+        let state = self.state.lock();
+        let row = |setting: Setting| {
+            let facts = setting.facts();
+            let settings = if facts.change.is_live() {
+                &state.current
+            } else {
+                &state.started
+            };
+            SettingRow {
+                name: facts.name,
+                value: settings.text(setting),
+                default: facts.default,
+                change: facts.change.to_string(),
+                origin: settings.origin_text(setting),
+            }
+        };
+        Setting::ALL.map(row).to_vec()
+    }
+
+    fn set(&self, name: &str, value: &str) -> Result<Changes, ChangeError> {
+        let setting = Setting::named(name).ok_or_else(|| ChangeError::Unknown {
+            name: name.to_owned(),
+        })?;
+        if !setting.facts().change.is_live() {
+            return Err(ChangeError::NeedsRestart {
+                name: setting.name(),
+            });
+        }
+        let mut state = self.state.lock();
+        let mut sources = state.sources.clone();
+        sources.set.retain(|(set, _)| *set != setting);
+        sources.set.push((setting, value.to_owned()));
+        let changed = self.follow(&mut state, sources);
+        changed.map(Changes::from).map_err(refused)
+    }
+
+    fn reload(&self) -> Result<Changes, ChangeError> {
+        Self::reload(self).map(Changes::from).map_err(refused)
+    }
+}
+
+fn refused(failure: Failure) -> ChangeError {
+    ChangeError::Refused {
+        problem: failure.message,
+    }
+}
+
+impl From<Changed> for Changes {
+    fn from(changed: Changed) -> Self {
+        let now = changed.now.iter().map(in_force);
+        let at_restart = changed.at_restart.iter().map(|it| waiting(*it));
+        Self {
+            now: now.collect(),
+            at_restart: at_restart.collect(),
+        }
+    }
+}
+
+fn in_force((setting, before, now): &(Setting, String, String)) -> String {
+    format!("{} is {now}, was {before}", setting.name())
+}
+
+fn waiting(setting: Setting) -> String {
+    format!(
+        "{} has changed, which takes effect at the next start",
+        setting.name()
+    )
 }
 
 impl Changed {
@@ -119,14 +201,11 @@ impl Changed {
 
     /// One line for each setting.
     fn log(&self) {
-        for (setting, before, now) in &self.now {
-            tracing::info!("{} is {now}, was {before}", setting.name());
+        for change in &self.now {
+            tracing::info!("{}", in_force(change));
         }
         for setting in &self.at_restart {
-            tracing::warn!(
-                "{} has changed, which takes effect at the next start",
-                setting.name()
-            );
+            tracing::warn!("{}", waiting(*setting));
         }
         if self.now.is_empty() && self.at_restart.is_empty() {
             tracing::info!("read the configuration again: nothing has changed");
@@ -140,7 +219,7 @@ mod tests {
 
     const SOURCE: (&str, &str) = ("SEGUE_SOURCE", "postgres://al@old/shop");
 
-    fn live(file: &std::path::Path) -> (Live, LiveSettings) {
+    fn live(file: &std::path::Path) -> (Arc<Live>, proxy::Live) {
         let sources = Sources {
             file: Some(file.to_owned()),
             environment: [SOURCE].into(),
@@ -160,14 +239,14 @@ mod tests {
         let now = vec![(Setting::ClientsMax, "5".to_owned(), "6".to_owned())];
         assert_eq!(changed.now, now);
         assert_eq!(changed.at_restart, [Setting::Workers]);
-        assert_eq!(proxy.current().clients_max, 6);
+        assert_eq!(proxy.settings.current().clients_max, 6);
         let again = live.reload().unwrap();
         assert_eq!(again.now, []);
         assert_eq!(again.at_restart, [Setting::Workers], "it still waits");
 
         std::fs::write(&path, "clients_max = 0\n").unwrap();
         assert!(live.reload().is_err());
-        assert_eq!(proxy.current().clients_max, 6);
+        assert_eq!(proxy.settings.current().clients_max, 6);
         std::fs::remove_file(path).unwrap();
     }
 }

@@ -37,7 +37,7 @@ pub(crate) struct Serve {
     /// Where metrics and health are shown, with the setting's name.
     pub(crate) endpoints: Vec<(&'static str, SocketAddr)>,
     /// What may change meanwhile.
-    pub(crate) live: Live,
+    pub(crate) live: Arc<Live>,
 }
 
 impl Serve {

@@ -81,6 +81,24 @@ impl Counters {
         metrics::queue_transactions(transactions);
     }
 
+    /// Everything at one time.
+    pub(crate) fn tally(&self, now: Instant) -> Tally {
+        let quantiles = self.staleness.lock().quantiles(now);
+        let list = |reasons: &Mutex<BTreeMap<&'static str, u64>>| {
+            let reasons = reasons.lock();
+            reasons.iter().map(|(reason, it)| (*reason, *it)).collect()
+        };
+        Tally {
+            captured: self.captured.load(Ordering::Relaxed),
+            accepted: self.accepted.load(Ordering::Relaxed),
+            queued: self.queued.load(Ordering::Relaxed),
+            deferred: list(&self.deferred),
+            failed: list(&self.failed),
+            staleness_p50: quantiles.map(|(median, _)| median),
+            staleness_p99: quantiles.map(|(_, high)| high),
+        }
+    }
+
     /// The object that `segue.proxy.counters` holds.
     pub fn to_json(&self, now: Instant) -> Value {
         let quantiles = self.staleness.lock().quantiles(now);
@@ -96,6 +114,20 @@ impl Counters {
             "staleness_seconds_p99": quantiles.map(|(_, high)| high.as_secs_f64()),
         })
     }
+}
+
+/// What has been counted, for people.
+#[derive(Debug, Clone)]
+pub(crate) struct Tally {
+    pub(crate) captured: u64,
+    pub(crate) accepted: u64,
+    /// Transactions that wait for the target.
+    pub(crate) queued: usize,
+    pub(crate) deferred: Vec<(&'static str, u64)>,
+    pub(crate) failed: Vec<(&'static str, u64)>,
+    /// Over about the last minute; nothing if nothing was mirrored in it.
+    pub(crate) staleness_p50: Option<Duration>,
+    pub(crate) staleness_p99: Option<Duration>,
 }
 
 fn count(totals: &mut BTreeMap<&'static str, u64>, reason: &'static str) {

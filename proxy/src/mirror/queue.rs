@@ -175,6 +175,16 @@ impl MirrorHandle {
         self.mode
     }
 
+    /// Why there is no use in trying the target now, if so.
+    pub(crate) fn broken(&self) -> Option<DropReason> {
+        self.load.broken()
+    }
+
+    /// Bytes of rows that wait for the target.
+    pub(crate) fn queue_bytes(&self) -> usize {
+        self.load.bytes.load(Ordering::Relaxed)
+    }
+
     /// Puts a committed transaction in the queue, or drops it with a reason.
     pub fn send(&self, transaction: MirrorTransaction) {
         self.enqueue(transaction, None);

@@ -85,6 +85,18 @@ pub(crate) enum State {
 }
 
 impl State {
+    /// The word for it in a metric's label.
+    pub(crate) const fn metric(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Active => "active",
+            Self::Idle => "idle",
+            Self::InTransaction => "idle_in_transaction",
+            Self::InFailedTransaction => "idle_in_failed_transaction",
+            Self::Paused => "paused",
+        }
+    }
+
     /// The word for it; PostgreSQL's own where it has one.
     pub(crate) const fn label(self) -> &'static str {
         match self {

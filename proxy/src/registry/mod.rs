@@ -7,8 +7,6 @@
 //!
 //! Does not move bytes, and ends nothing itself: sessions do as they are asked.
 
-#![expect(dead_code, reason = "the admin console asks from here on")]
-
 mod attendant;
 mod client;
 mod totals;
@@ -17,7 +15,7 @@ mod workers;
 pub(crate) use attendant::{Attendant, attendants};
 pub(crate) use client::{Captured, ClientRow, Identity, Member, Progress, State};
 pub(crate) use totals::Totals;
-pub(crate) use workers::Workers;
+pub(crate) use workers::{Pause, PauseError, Workers};
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

@@ -47,13 +47,6 @@ impl Totals {
             &mut self.passed
         }
     }
-
-    /// Everything, whatever its class.
-    pub(crate) fn all(&self) -> Progress {
-        let mut all = self.mirrored;
-        all += self.passed;
-        all
-    }
 }
 
 impl AddAssign for Totals {

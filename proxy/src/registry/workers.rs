@@ -60,14 +60,23 @@ impl Workers {
 
     /// Keeps sessions from beginning anything, and returns once all rest between transactions. If
     /// some still do not after `timeout`, all go on, and the error says so.
-    pub(crate) async fn pause(&self, timeout: Duration) -> Result<(), NotAtRest> {
-        self.pause.send_replace(Pause::Begun);
+    pub(crate) async fn pause(&self, timeout: Duration) -> Result<(), PauseError> {
+        let begins = self.pause.send_if_modified(|pause| {
+            let begins = *pause == Pause::Off;
+            if begins {
+                *pause = Pause::Begun;
+            }
+            begins
+        });
+        if !begins {
+            return Err(PauseError::Already);
+        }
         let rested = self.ask_all(Question::Pause);
         let in_time = tokio::time::timeout(timeout, rested).await;
         if in_time.is_err() {
             let clients = self.clients().await;
             self.resume().await;
-            return Err(NotAtRest { clients });
+            return Err(PauseError::NotAtRest(clients));
         }
         self.pause.send_replace(Pause::Complete);
         Ok(())
@@ -103,9 +112,11 @@ impl Workers {
     }
 }
 
-/// Sessions did not come to rest in time.
+/// Why sessions are not paused.
 #[derive(Debug)]
-pub(crate) struct NotAtRest {
-    /// All clients, as they were when the time was over.
-    pub(crate) clients: Vec<ClientRow>,
+pub(crate) enum PauseError {
+    /// They are, or are about to be, because of somebody else.
+    Already,
+    /// Some did not come to rest in time: all clients, as they were then.
+    NotAtRest(Vec<ClientRow>),
 }

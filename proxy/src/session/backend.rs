@@ -74,8 +74,9 @@ impl<C, S> Session<C, S> {
     #[cold]
     fn error(&mut self, header: Header) -> Result<Reply<Note>, SessionError> {
         let fields = ErrorFields::decode(self.from_source.copy_body(header));
-        let severity = fields.map_err(SessionError::SourceMessage)?.severity();
-        Ok(self.queue.error(severity))
+        let fields = fields.map_err(SessionError::SourceMessage)?;
+        self.saw_error(&fields);
+        Ok(self.queue.error(fields.severity()))
     }
 
     /// A session that is only relayed goes on when the queue does not understand the source.

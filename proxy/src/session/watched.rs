@@ -4,11 +4,12 @@
 
 use std::task::Context;
 
-use protocol::wire::backend::{self, TransactionStatus};
+use protocol::wire::backend::{self, ErrorFields, Severity, TransactionStatus};
 use protocol::wire::frame::Header;
 use protocol::wire::frontend::Tag;
 
 use super::{Pairing, Session};
+use crate::metrics;
 use crate::registry::{Phase, Progress, State};
 
 /// Counts that the registry shows and the channels do not keep.
@@ -94,6 +95,23 @@ impl<C, S> Session<C, S> {
         if self.status == TransactionStatus::Idle {
             watched.transactions += 1;
         }
+    }
+
+    /// Something has failed: before the session has begun, that is the login.
+    #[cold]
+    pub(super) fn saw_error(&self, fields: &ErrorFields) {
+        if self.watched.has_begun || fields.severity() != Severity::Fatal {
+            return;
+        }
+        let sqlstate = fields.sqlstate().map_or(&b""[..], |it| it.as_ref());
+        metrics::login_refused(match sqlstate {
+            b"28P01" => "password",
+            b"28000" => "forbidden",
+            b"3D000" => "unknown_database",
+            b"53300" => "full",
+            b"57P01" | b"57P02" | b"57P03" => "not_ready",
+            _ => "other",
+        });
     }
 
     /// A frame that says something of the session itself.

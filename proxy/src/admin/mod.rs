@@ -1,0 +1,45 @@
+//! The admin console: a database that the proxy itself is, for `psql -d segue`.
+//!
+//! ```text
+//! startup packet ─► [`login`] may it come in? ─► [`visit`] frames ─► pgwire ─► [`handler`]
+//!                                                     commands ◄── [`command`] ◄──┘
+//!                        [`perform`] asks workers, mirror and configuration; [`show`] draws tables
+//! ```
+//!
+//! pgwire's server API answers: it builds what the console says and decodes bodies that were cut
+//! here, under the console's own limit. Does not touch any client's session: it asks its worker.
+
+mod client;
+mod command;
+mod configuration;
+mod handler;
+mod login;
+mod perform;
+mod show;
+mod table;
+mod visit;
+
+pub use configuration::{ChangeError, Changes, Configuration, SettingRow};
+pub(crate) use login::{LoginError, Visitor, is_wanted};
+pub(crate) use visit::visit;
+
+use std::sync::Arc;
+
+use control::Dsn;
+
+use crate::mirroring::CaptureSource;
+use crate::registry::Workers;
+use crate::settings::LiveSettings;
+use crate::statistics::Rates;
+
+/// What the console can show and change.
+#[derive(Debug)]
+pub(crate) struct Console {
+    pub(crate) configuration: Arc<dyn Configuration>,
+    pub(crate) settings: LiveSettings,
+    pub(crate) workers: Workers,
+    pub(crate) rates: Arc<Rates>,
+    pub(crate) source: Dsn,
+    /// Nothing if no writes are captured.
+    pub(crate) capture: Option<CaptureSource>,
+}

@@ -1,0 +1,249 @@
+//! One visit to the console: frames in, pgwire's answers out.
+//!
+//! Frames are cut here and bounded; pgwire sees whole ones, one at a time, and what it leaves over
+//! ends the visit. Does not let anybody in: [`super::login`] does.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use futures_util::SinkExt;
+use pgwire::api::auth::{
+    DefaultServerParameterProvider, finish_authentication, protocol_negotiation,
+    save_startup_parameters_to_metadata,
+};
+use pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler, send_ready_for_query};
+use pgwire::api::{ClientInfo, PgWireConnectionState};
+use pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
+use pgwire::messages::startup::Startup;
+use pgwire::messages::{DecodeContext, PgWireBackendMessage, PgWireFrontendMessage};
+use protocol::wire::backend::Severity;
+use protocol::wire::error_response;
+use protocol::wire::frame::{self, Frame};
+use protocol::wire::frontend::Tag;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio_util::sync::CancellationToken;
+
+use super::client::ConsoleClient;
+use super::handler::Handler;
+use super::{Console, LoginError, Visitor};
+
+/// A command is a line; drivers send no more than some hundred bytes around it.
+const MESSAGE_SIZE_MAX: usize = 64 * 1024;
+
+/// What psql and drivers take the server's version for: the oldest one that Segue knows, so that
+/// none of them expects more than it gets.
+const SERVER_VERSION: &str = concat!("14.0 (segue ", env!("CARGO_PKG_VERSION"), ")");
+
+/// Whether the visit goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    GoOn,
+    Over,
+}
+
+/// In which of the two ways a message was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Simple,
+    Extended,
+}
+
+/// Serves a visitor that has been let in until it leaves or the proxy goes down.
+pub(crate) async fn visit<C>(
+    console: Arc<Console>,
+    visitor: Visitor<C>,
+    shutdown: &CancellationToken,
+) -> Result<(), LoginError>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+{
+    let name = visitor.name();
+    tracing::info!("the admin console is open for {name}");
+    let mut visit = Visit {
+        handler: Handler {
+            console,
+            visitor: name.into(),
+        },
+        client: ConsoleClient::new(visitor.peer),
+        received: visitor.opening.rest,
+    };
+    let mut stream = visitor.client;
+    let mut turn = visit.greet(&visitor.opening.startup).await;
+    while turn == Turn::GoOn {
+        visit.write(&mut stream).await?;
+        turn = tokio::select! {
+            heard = visit.hear(&mut stream) => match heard? {
+                Heard::Nothing => return Ok(()),
+                Heard::Message(frame) => visit.answer(frame).await,
+                Heard::TooLarge => {
+                    visit.end("54000", "the message is too large for the admin console")
+                }
+            },
+            () = shutdown.cancelled() => {
+                visit.end("57P01", "terminating connection due to administrator command")
+            }
+        };
+    }
+    visit.write(&mut stream).await?;
+    drop(stream.shutdown().await);
+    Ok(())
+}
+
+/// What the visitor says next.
+#[derive(Debug)]
+enum Heard {
+    Message(Frame),
+    TooLarge,
+    /// It has gone.
+    Nothing,
+}
+
+/// One visit.
+struct Visit {
+    handler: Handler,
+    client: ConsoleClient,
+    received: BytesMut,
+}
+
+impl Visit {
+    /// What a server says once a client is let in.
+    async fn greet(&mut self, asked: &protocol::wire::startup::Startup) -> Turn {
+        let text = |bytes: &bytes::Bytes| String::from_utf8_lossy(bytes).into_owned();
+        let mut startup = Startup::new();
+        let [_, _, high, low] = asked.version.to_be_bytes();
+        startup.protocol_number_minor = u16::from_be_bytes([high, low]);
+        let parameters = asked.params.iter();
+        startup.parameters = parameters
+            .map(|(name, value)| (text(name), text(value)))
+            .collect();
+        let mut parameters = DefaultServerParameterProvider::default();
+        SERVER_VERSION.clone_into(&mut parameters.server_version);
+        save_startup_parameters_to_metadata(&mut self.client, &startup);
+        let greeted = async {
+            protocol_negotiation(&mut self.client, &startup).await?;
+            finish_authentication(&mut self.client, &parameters).await
+        };
+        match greeted.await {
+            Ok(()) => Turn::GoOn,
+            Err(error) => self.end("0A000", &error.to_string()),
+        }
+    }
+
+    /// Writes what has been said.
+    async fn write(&mut self, stream: &mut (impl AsyncWrite + Unpin)) -> Result<(), LoginError> {
+        let written = async {
+            stream.write_all(&self.client.said).await?;
+            stream.flush().await
+        };
+        written.await.map_err(LoginError::Client)?;
+        self.client.said.clear();
+        Ok(())
+    }
+
+    /// What the visitor says next. Cancel-safe.
+    async fn hear(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> Result<Heard, LoginError> {
+        loop {
+            let header = frame::header(&self.received).map_err(LoginError::ClientFrame)?;
+            if header.is_some_and(|it| it.len > MESSAGE_SIZE_MAX) {
+                return Ok(Heard::TooLarge);
+            }
+            let frame = Frame::split(&mut self.received).map_err(LoginError::ClientFrame)?;
+            if let Some(frame) = frame {
+                return Ok(Heard::Message(frame));
+            }
+            let read = stream.read_buf(&mut self.received).await;
+            if read.map_err(LoginError::Client)? == 0 {
+                return Ok(Heard::Nothing);
+            }
+        }
+    }
+
+    /// Answers a message.
+    async fn answer(&mut self, frame: Frame) -> Turn {
+        let protocol = if Tag::from_byte(frame.tag()) == Tag::Query {
+            Protocol::Simple
+        } else {
+            Protocol::Extended
+        };
+        let mut bytes = BytesMut::from(frame.into_bytes());
+        let mut context = DecodeContext::default();
+        context.protocol_version = self.client.protocol_version();
+        context.awaiting_frontend_ssl = false;
+        context.awaiting_frontend_startup = false;
+        let message = PgWireFrontendMessage::decode(&mut bytes, &context);
+        match message {
+            Ok(Some(message)) if bytes.is_empty() => match self.take(message).await {
+                Ok(turn) => turn,
+                Err(error) => self.complain(error, protocol).await,
+            },
+            // pgwire takes some messages for shorter than they are.
+            Ok(_) => self.end("08P01", "the message could not be read"),
+            Err(error) => self.end("08P01", &error.to_string()),
+        }
+    }
+
+    /// Says what went wrong; what follows it in the extended protocol is skipped.
+    async fn complain(&mut self, error: PgWireError, protocol: Protocol) -> Turn {
+        let ends = error.is_fatal();
+        let client = &mut self.client;
+        let info = ErrorInfo::from(error);
+        let said = async {
+            client
+                .send(PgWireBackendMessage::ErrorResponse(info.into()))
+                .await?;
+            let status = client.transaction_status().to_error_state();
+            client.set_transaction_status(status);
+            match protocol {
+                Protocol::Extended => client.set_state(PgWireConnectionState::AwaitingSync),
+                Protocol::Simple => {
+                    client.set_state(PgWireConnectionState::ReadyForQuery);
+                    send_ready_for_query(client, status).await?;
+                }
+            }
+            PgWireResult::Ok(())
+        };
+        // It is said into a buffer, which takes everything that can be encoded.
+        if said.await.is_err() || ends {
+            return Turn::Over;
+        }
+        Turn::GoOn
+    }
+
+    /// The last words.
+    fn end(&mut self, sqlstate: &'static str, why: &str) -> Turn {
+        let words = error_response(Severity::Fatal, sqlstate, why, None, None);
+        self.client.said.extend_from_slice(&words);
+        Turn::Over
+    }
+
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "what is not expected is refused, whatever it is"
+    )]
+    async fn take(&mut self, message: PgWireFrontendMessage) -> PgWireResult<Turn> {
+        let Self {
+            handler, client, ..
+        } = self;
+        let skips = matches!(client.state(), PgWireConnectionState::AwaitingSync);
+        match message {
+            PgWireFrontendMessage::Terminate(_) => return Ok(Turn::Over),
+            PgWireFrontendMessage::Sync(sync) => {
+                client.set_state(PgWireConnectionState::ReadyForQuery);
+                handler.on_sync(client, sync).await?;
+            }
+            // The rest of what has failed, up to its Sync.
+            _ if skips => (),
+            PgWireFrontendMessage::Query(query) => handler.on_query(client, query).await?,
+            PgWireFrontendMessage::Parse(parse) => handler.on_parse(client, parse).await?,
+            PgWireFrontendMessage::Bind(bind) => handler.on_bind(client, bind).await?,
+            PgWireFrontendMessage::Describe(describe) => {
+                handler.on_describe(client, describe).await?;
+            }
+            PgWireFrontendMessage::Execute(execute) => handler.on_execute(client, execute).await?,
+            PgWireFrontendMessage::Close(close) => handler.on_close(client, close).await?,
+            PgWireFrontendMessage::Flush(flush) => handler.on_flush(client, flush).await?,
+            _ => return Ok(self.end("08P01", "the admin console does not expect this message")),
+        }
+        Ok(Turn::GoOn)
+    }
+}
