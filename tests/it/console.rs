@@ -32,11 +32,13 @@ fn console(source: &Database, proxy: &Segue) -> Database {
 async fn column(console: &Database, command: &str, name: &str) -> Vec<String> {
     let client = console.connect().await.unwrap();
     let messages = client.simple_query(command).await.unwrap();
-    let rows = messages.iter().filter_map(|message| match message {
-        SimpleQueryMessage::Row(row) => Some(row.get(name).unwrap_or_default().to_owned()),
-        _ => None,
-    });
-    rows.collect()
+    let mut values = Vec::new();
+    for message in messages {
+        if let SimpleQueryMessage::Row(row) = message {
+            values.push(row.get(name).unwrap_or_default().to_owned());
+        }
+    }
+    values
 }
 
 /// The error of a command.

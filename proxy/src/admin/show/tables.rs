@@ -3,7 +3,7 @@
 //! As the catalog was read last; a statement or a session can still have reasons of its own
 //! (`SHOW MIRROR` counts them).
 
-use protocol::decide::statement::{CatalogFacts, DeferReason, TableFacts};
+use protocol::decide::statement::{CatalogFacts, DeferReason, MirrorChoice, TableFacts};
 
 use super::mirror::mode;
 use crate::admin::table::{Columns, Kind, Value};
@@ -25,11 +25,13 @@ pub(super) fn rows(capture: Option<&CaptureSource>) -> Vec<Vec<Value>> {
         return Vec::new();
     };
     let view = capture.catalog.view();
-    let mode = mode(capture.mirror.mode());
+    let usual = mode(capture.mirror.mode());
+    let chosen = |facts: &TableFacts| view.choice(facts.table?);
     let mut tables = named(&view.facts);
     tables.sort_unstable_by_key(|(schema, table, _)| (*schema, *table));
     let row = |(schema, table, facts): (&str, &str, &TableFacts)| {
         let reason = obstacle(facts);
+        let mode = chosen(facts).map_or(usual, choice);
         vec![
             schema.into(),
             table.into(),
@@ -39,6 +41,14 @@ pub(super) fn rows(capture: Option<&CaptureSource>) -> Vec<Vec<Value>> {
         ]
     };
     tables.into_iter().map(row).collect()
+}
+
+const fn choice(choice: MirrorChoice) -> &'static str {
+    match choice {
+        MirrorChoice::Off => "off",
+        MirrorChoice::Async => "async",
+        MirrorChoice::Sync => "sync",
+    }
 }
 
 fn named(facts: &CatalogFacts) -> Vec<(&str, &str, &TableFacts)> {
