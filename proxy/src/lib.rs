@@ -5,8 +5,8 @@
 //! on its worker. Does not read configuration and installs no signal handlers.
 
 pub mod address;
-mod balance;
 pub mod admin;
+mod balance;
 mod cancel;
 pub mod capture;
 pub mod catalog;
