@@ -36,6 +36,8 @@ mod limits;
 #[cfg(test)]
 mod mirror;
 #[cfg(test)]
+mod mirror_faults;
+#[cfg(test)]
 mod negotiation;
 #[cfg(test)]
 mod replication;

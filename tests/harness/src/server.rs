@@ -269,6 +269,36 @@ impl Server {
         Ok(())
     }
 
+    /// SIGSTOP to the postmaster and all its children: it is there, and does nothing.
+    pub fn pause(&self) -> Result<()> {
+        self.signal_all("STOP")
+    }
+
+    /// Ends [`Self::pause`].
+    pub fn resume(&self) -> Result<()> {
+        self.signal_all("CONT")
+    }
+
+    fn signal_all(&self, signal: &str) -> Result<()> {
+        let process = self.process.as_ref().context("the server does not run")?;
+        process.signal(signal)?;
+        for child in children(process.pid()) {
+            // One that has ended meanwhile needs no signal.
+            std::process::Command::new("sh")
+                .args(["-c", &format!("kill -{signal} {child} 2>/dev/null")])
+                .status()?;
+        }
+        Ok(())
+    }
+
+    /// Makes it a standby from its next start on: one without a primary, which takes no writes until
+    /// it is promoted.
+    pub fn stand_by(&self) -> Result<()> {
+        let signal = self.data().join("standby.signal");
+        std::fs::write(&signal, "")?;
+        Account::for_servers()?.own(&signal)
+    }
+
     /// Stops it in good order: clients are sent away.
     pub async fn stop(&mut self) -> Result<()> {
         let Some(mut process) = self.process.take() else {
