@@ -15,6 +15,7 @@ use protocol::wire::startup::Startup;
 use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Console, LoginError, Visitor};
@@ -22,13 +23,14 @@ use crate::cancel;
 use crate::capture::Capture;
 use crate::client_stream::ClientStream;
 use crate::clock::wall_clock;
+use crate::complaints::{Complaint, Complaints};
 use crate::config::Config;
 use crate::listener::{Accepted, Admission, ClientSocket};
 use crate::metrics;
 use crate::registry::{Captured, Identity, Registry};
 use crate::session::{Session, SessionError};
 use crate::settings::{LiveSettings, Settings};
-use crate::source::{self, Source};
+use crate::source::{self, Source, SourceStream};
 use crate::startup::{self, OpeningError, Wanted};
 
 /// What the connections of one worker share.
@@ -41,6 +43,7 @@ pub(crate) struct Surroundings {
     pub(crate) capture: Option<Rc<Capture>>,
     pub(crate) registry: Rc<Registry>,
     pub(crate) console: Arc<Console>,
+    pub(crate) complaints: Arc<Complaints>,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -76,7 +79,7 @@ pub(crate) async fn serve(surroundings: Rc<Surroundings>, accepted: Accepted) {
     let connected = metrics::client_connected();
     let served = Box::pin(serve_socket(&surroundings, (socket, peer), &admission)).await;
     if let Err(error) = served {
-        report(peer, &error);
+        report(peer, &error, &surroundings.complaints);
     }
     drop((connected, admission, seat));
 }
@@ -134,24 +137,38 @@ async fn serve_socket(
                 .as_ref()
                 .filter(|_| member.is_captured())
                 .cloned();
-            let source = async {
-                let route = surroundings.source.route(&settings)?;
-                source::connect(&route).await
-            };
-            let source = match source.await {
-                Ok(source) => source,
-                Err(error) => {
-                    metrics::source_failed(error.kind());
-                    say(&mut client, &source_unreachable(&error)).await;
-                    return Err(ConnectionError::Source(error));
-                }
-            };
-            let session = Session::new(client, source, opening, member);
+            let source = reach_source(surroundings, &settings, &mut client).await?;
+            let session = Session::new(client, source, opening, member).limited(settings.idle);
             let session = match capture {
                 Some(capture) => session.captured(capture, settings.sync),
                 None => session,
             };
             session.run().await.map_err(ConnectionError::Session)
+        }
+    }
+}
+
+/// A connection to the source; the client hears why there is none.
+async fn reach_source(
+    surroundings: &Surroundings,
+    settings: &Arc<Settings>,
+    client: &mut ClientStream,
+) -> Result<SourceStream, ConnectionError> {
+    let connected = async {
+        let route = surroundings.source.route(settings)?;
+        source::connect(&route).await
+    };
+    match connected.await {
+        Ok(source) => {
+            if let Some(clients) = surroundings.complaints.source_is_back() {
+                tracing::info!(clients, "the source can be reached again");
+            }
+            Ok(source)
+        }
+        Err(error) => {
+            metrics::source_failed(error.kind());
+            say(client, &source_unreachable(&error)).await;
+            Err(ConnectionError::Source(error))
         }
     }
 }
@@ -254,7 +271,7 @@ fn source_unreachable(error: &ConnectCause) -> Bytes {
     )
 }
 
-fn report(peer: Option<SocketAddr>, error: &ConnectionError) {
+fn report(peer: Option<SocketAddr>, error: &ConnectionError, complaints: &Complaints) {
     let peer = peer.map_or_else(|| "a Unix-domain socket".to_owned(), |it| it.to_string());
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
@@ -273,11 +290,18 @@ fn report(peer: Option<SocketAddr>, error: &ConnectionError) {
         | ConnectionError::Session(SessionError::Client(_) | SessionError::ClientFrame(_)) => {
             tracing::debug!(%peer, "{text}");
         }
+        ConnectionError::Source(_) => sum_up(Complaint::Source, &peer, &text, complaints),
+        ConnectionError::NoPlace => sum_up(Complaint::NoPlace, &peer, &text, complaints),
         ConnectionError::Socket(_)
         | ConnectionError::Console(_)
         | ConnectionError::Cancel(_)
-        | ConnectionError::Source(_)
-        | ConnectionError::NoPlace
         | ConnectionError::Session(_) => tracing::warn!(%peer, "{text}"),
+    }
+}
+
+/// What every client meets alike: one line for many.
+fn sum_up(complaint: Complaint, peer: &str, text: &str, complaints: &Complaints) {
+    if let Some(clients) = complaints.due(complaint, Instant::now()) {
+        tracing::warn!(peer, clients, "{text}");
     }
 }

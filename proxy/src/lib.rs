@@ -12,6 +12,7 @@ pub mod capture;
 pub mod catalog;
 mod client_stream;
 mod clock;
+mod complaints;
 mod config;
 mod connection;
 mod error;
@@ -39,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use admin::{Configuration, Console};
+use complaints::Complaints;
 use listener::{Acceptor, Listener};
 use mirroring::{CaptureSource, Mirroring};
 use registry::{Attendant, Numbers};
@@ -71,6 +73,7 @@ pub async fn run(
         capture: capture.clone(),
     });
     let numbers = Numbers::default();
+    let complaints = Arc::new(Complaints::default());
     let starting = Starting {
         config: &config,
         settings: &settings,
@@ -78,6 +81,7 @@ pub async fn run(
         shutdown: &shutdown,
         numbers: &numbers,
         console: &console,
+        complaints: &complaints,
     };
     let workers = starting.workers(attendants)?;
     let clients = workers.iter().map(|worker| worker.clients.clone());
@@ -136,6 +140,7 @@ struct Starting<'a> {
     shutdown: &'a CancellationToken,
     numbers: &'a Numbers,
     console: &'a Arc<Console>,
+    complaints: &'a Arc<Complaints>,
 }
 
 impl Starting<'_> {

@@ -27,6 +27,8 @@ pub struct Settings {
     /// From a client's connection to the end of its startup packet. Default 60 s, as
     /// `authentication_timeout`, which governs what follows. New clients.
     pub startup_timeout: Duration,
+    /// How long a client may do nothing. Default: for ever. New clients.
+    pub idle: IdleLimits,
     /// How long clients in a transaction may go on when the proxy is going down. Default 10 s.
     /// At once.
     pub drain_timeout: Duration,
@@ -40,6 +42,15 @@ pub struct Settings {
     pub admin_users: Vec<String>,
     /// How long `PAUSE` waits for sessions in a transaction. Default 10 s. At once.
     pub pause_timeout: Duration,
+}
+
+/// How long a client may do nothing; zero is for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct IdleLimits {
+    /// Between transactions, as PostgreSQL's `idle_session_timeout`.
+    pub session: Duration,
+    /// In a transaction, as its `idle_in_transaction_session_timeout`.
+    pub transaction: Duration,
 }
 
 /// How acknowledgements wait for the target, where they do.
@@ -78,6 +89,7 @@ impl Default for Settings {
             mirror_tables: BTreeMap::new(),
             clients_max: 1000,
             startup_timeout: Duration::from_mins(1),
+            idle: IdleLimits::default(),
             drain_timeout: Duration::from_secs(10),
             client_tls: ClientTls::Off,
             admin_database: "segue".to_owned(),

@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::Starting;
 use crate::admin::Console;
+use crate::complaints::Complaints;
 use crate::config::Config;
 use crate::connection::{self, Surroundings};
 use crate::error::ProxyError;
@@ -53,6 +54,7 @@ impl Worker {
             capture: starting.capture.cloned(),
             shutdown: starting.shutdown.clone(),
             numbers: starting.numbers.clone(),
+            complaints: Arc::clone(starting.complaints),
             attendant,
             console: Arc::clone(starting.console),
         };
@@ -87,6 +89,7 @@ struct Shared {
     capture: Option<CaptureSource>,
     shutdown: CancellationToken,
     numbers: Numbers,
+    complaints: Arc<Complaints>,
     attendant: Attendant,
     console: Arc<Console>,
 }
@@ -99,6 +102,7 @@ async fn serve(shared: Shared, mut accepted: mpsc::Receiver<Accepted>) {
         capture,
         shutdown,
         numbers,
+        complaints,
         attendant,
         console,
     } = shared;
@@ -114,6 +118,7 @@ async fn serve(shared: Shared, mut accepted: mpsc::Receiver<Accepted>) {
         capture: capture.map(|source| Rc::new(source.capture())),
         registry,
         console,
+        complaints,
         shutdown: shutdown.clone(),
     });
     let connections = TaskTracker::new();

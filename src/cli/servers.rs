@@ -43,6 +43,12 @@ pub(super) struct ProxyFlags {
     /// How long a client may take to send its startup packet [default: 1min]
     #[arg(long, value_name = "DURATION")]
     startup_timeout: Option<String>,
+    /// How long a client may do nothing between transactions; 0s is for ever [default: 0s]
+    #[arg(long, value_name = "DURATION")]
+    client_idle_timeout: Option<String>,
+    /// How long a client may do nothing in a transaction; 0s is for ever [default: 0s]
+    #[arg(long, value_name = "DURATION")]
+    transaction_idle_timeout: Option<String>,
     /// How long clients in a transaction may go on at the end [default: 10s]
     #[arg(long, value_name = "DURATION")]
     drain_timeout: Option<String>,
@@ -75,7 +81,7 @@ pub(super) struct ProxyFlags {
 }
 
 impl ProxyFlags {
-    pub(super) fn settings(self) -> [(Setting, Option<String>); 18] {
+    pub(super) fn settings(self) -> [(Setting, Option<String>); 20] {
         [
             (Setting::Listen, self.listen),
             (Setting::Mirror, self.mirror),
@@ -86,6 +92,11 @@ impl ProxyFlags {
             (Setting::Workers, self.workers),
             (Setting::ClientsMax, self.clients_max),
             (Setting::StartupTimeout, self.startup_timeout),
+            (Setting::ClientIdleTimeout, self.client_idle_timeout),
+            (
+                Setting::TransactionIdleTimeout,
+                self.transaction_idle_timeout,
+            ),
             (Setting::DrainTimeout, self.drain_timeout),
             (Setting::ClientTls, self.client_tls),
             (Setting::ClientTlsCert, self.client_tls_cert),

@@ -18,7 +18,7 @@ use std::time::Duration;
 use control::dsn::{Defaults, Dsn, Password};
 use control::server::Route;
 use proxy::address::Address;
-use proxy::settings::{MirrorChoice, SyncPolicy, SyncSettings};
+use proxy::settings::{IdleLimits, MirrorChoice, SyncPolicy, SyncSettings};
 use proxy::{ClientTls, MirrorMode};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
@@ -56,6 +56,8 @@ pub(crate) struct Settings {
     pub(crate) clients_max: usize,
     /// How long a client may take to say what it wants.
     pub(crate) startup_timeout: Duration,
+    /// How long a client may do nothing.
+    pub(crate) idle: IdleLimits,
     /// How long clients in a transaction may go on when the proxy is going down.
     pub(crate) drain_timeout: Duration,
     /// Whether the proxy's clients may or must encrypt.
@@ -153,6 +155,7 @@ impl Settings {
             mirror_tables: self.mirror_tables.clone(),
             clients_max: self.clients_max,
             startup_timeout: self.startup_timeout,
+            idle: self.idle,
             drain_timeout: self.drain_timeout,
             client_tls: self.client_tls.clone(),
             pause_timeout: self.pause_timeout,
@@ -288,6 +291,10 @@ impl Judge {
                 .unwrap_or_else(default_workers),
             clients_max: self.or_default(Setting::ClientsMax, clients),
             startup_timeout: self.or_default(Setting::StartupTimeout, duration),
+            idle: IdleLimits {
+                session: self.or_default(Setting::ClientIdleTimeout, duration),
+                transaction: self.or_default(Setting::TransactionIdleTimeout, duration),
+            },
             drain_timeout: self.or_default(Setting::DrainTimeout, duration),
             client_tls: self.client_tls(),
             pause_timeout: self.or_default(Setting::PauseTimeout, duration),

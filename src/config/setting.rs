@@ -30,6 +30,10 @@ pub(crate) enum Setting {
     ClientsMax,
     /// How long a client may take to say what it wants.
     StartupTimeout,
+    /// How long a client may do nothing between transactions; 0 is for ever.
+    ClientIdleTimeout,
+    /// How long a client may do nothing in a transaction; 0 is for ever.
+    TransactionIdleTimeout,
     /// How long clients in a transaction may go on when the proxy is going down.
     DrainTimeout,
     /// Whether clients may or must encrypt: `off`, `allow` or `require`.
@@ -112,7 +116,7 @@ const fn facts(name: &'static str, default: &'static str, change: Change) -> Fac
 
 impl Setting {
     /// All of them, in the order in which problems are reported.
-    pub(crate) const ALL: [Self; 25] = [
+    pub(crate) const ALL: [Self; 27] = [
         Self::Source,
         Self::Target,
         Self::Listen,
@@ -124,6 +128,8 @@ impl Setting {
         Self::Workers,
         Self::ClientsMax,
         Self::StartupTimeout,
+        Self::ClientIdleTimeout,
+        Self::TransactionIdleTimeout,
         Self::DrainTimeout,
         Self::ClientTls,
         Self::ClientTlsCert,
@@ -160,6 +166,9 @@ impl Setting {
             Self::ClientsMax => facts("clients_max", "1000", NewClients),
             // As long as PostgreSQL's authentication_timeout.
             Self::StartupTimeout => facts("startup_timeout", "1min", NewClients),
+            // As PostgreSQL's own limits: the application has to be known to bear it.
+            Self::ClientIdleTimeout => facts("client_idle_timeout", "0s", NewClients),
+            Self::TransactionIdleTimeout => facts("transaction_idle_timeout", "0s", NewClients),
             // Longer than the transactions of a web application, shorter than an orchestrator's
             // patience.
             Self::DrainTimeout => facts("drain_timeout", "10s", AtOnce),

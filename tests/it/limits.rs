@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use harness::guardian::Guardian;
+use harness::raw_client::{RawClient, message::query};
 use harness::tool::client_program;
-use harness::{Bed, Segue, server};
+use harness::{Bed, Launch, Segue, server};
 
-use crate::SEGUE;
+use crate::{SEGUE, ways};
 
 /// A proxy before a database that only relays.
 async fn relaying(arguments: &[&str]) -> (Bed, Segue) {
@@ -45,4 +46,121 @@ async fn clients_come_in_over_a_unix_domain_socket() {
     assert_eq!(printed(&mut psql), "in\n");
     assert_eq!(proxy.terminate().await.unwrap(), 0);
     assert!(!socket.exists());
+}
+
+/// The frames that end a session, which has to end by itself.
+async fn last_words(client: &mut RawClient) -> String {
+    let frames = client.to_end().await.unwrap();
+    let last = frames.last().expect("the client hears why");
+    assert_eq!(last.tag, b'E');
+    String::from_utf8_lossy(&last.body).replace('\0', " ")
+}
+
+#[tokio::test]
+async fn a_client_that_does_nothing_is_sent_away_where_that_is_limited() {
+    let arguments = [
+        "--client-idle-timeout",
+        "300ms",
+        "--transaction-idle-timeout",
+        "200ms",
+    ];
+    let (bed, proxy) = relaying(&arguments).await;
+    let proxied = bed.source.through(proxy.port());
+    let mut idle = RawClient::connect(&proxied).await.unwrap();
+    let mut within = RawClient::connect(&proxied).await.unwrap();
+    within.send(&query("BEGIN")).await.unwrap();
+    within.until_ready(1).await.unwrap();
+    // Whoever waits for the server is not idle, however long.
+    let mut busy = RawClient::connect(&proxied).await.unwrap();
+    busy.send(&query("SELECT pg_sleep(0.7)")).await.unwrap();
+    busy.until_ready(1).await.unwrap();
+    let words = last_words(&mut within).await;
+    assert!(
+        words.contains("C25P03 Mterminating connection due to idle-in-transaction timeout"),
+        "{words}"
+    );
+    let words = last_words(&mut idle).await;
+    assert!(
+        words.contains("C57P05 Mterminating connection due to idle-session timeout"),
+        "{words}"
+    );
+    assert_eq!(proxy.terminate().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_client_that_never_says_what_it_wants_is_let_go() {
+    let (_bed, proxy) = relaying(&["--startup-timeout", "200ms"]).await;
+    for beginning in [&b""[..], b"\0\0\0", b"\0\0\0\x20\0\x03\0\0user\0"] {
+        let mut client = RawClient::silent(proxy.port()).await.unwrap();
+        client.send(beginning).await.unwrap();
+        assert_eq!(client.to_end().await.unwrap(), []);
+    }
+    assert_eq!(proxy.terminate().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn clients_over_the_limit_are_told_so_and_the_log_sums_them_up() {
+    let (bed, proxy) = relaying(&["--clients-max", "1"]).await;
+    let proxied = bed.source.through(proxy.port());
+    let _only = RawClient::connect(&proxied).await.unwrap();
+    for _ in 0..20 {
+        let mut client = RawClient::greeting(&proxied, 196_608, &[]).await.unwrap();
+        let words = last_words(&mut client).await;
+        assert!(
+            words.contains("C53300 Msorry, too many clients already"),
+            "{words}"
+        );
+    }
+    let log = proxy.log();
+    let lines = log
+        .lines()
+        .filter(|line| line.contains("no place for another client"));
+    // One at once, and perhaps one more where the machine is slow.
+    assert!((1..=3).contains(&lines.count()), "{log}");
+    assert_eq!(proxy.terminate().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_source_that_is_down_is_said_once_and_so_is_its_return() {
+    let mut server = ways::server(&[]).await;
+    let database = server.database("postgres");
+    let launch = Launch::new(SEGUE, &database, &database).with_uris(Some(&database.uri()), None);
+    let proxy = launch.proxy(&[]).await.unwrap();
+    let proxied = database.through(proxy.port());
+    server.stop().await.unwrap();
+    for _ in 0..20 {
+        let mut client = RawClient::greeting(&proxied, 196_608, &[]).await.unwrap();
+        let words = last_words(&mut client).await;
+        assert!(words.contains("C08001 "), "{words}");
+    }
+    server.run().await.unwrap();
+    RawClient::connect(&proxied).await.unwrap();
+    let log = proxy.log();
+    let count = |words: &str| log.lines().filter(|line| line.contains(words)).count();
+    assert!(
+        (1..=3).contains(&count("the source could not be reached")),
+        "{log}"
+    );
+    assert_eq!(count("the source can be reached again"), 1, "{log}");
+    assert_eq!(proxy.terminate().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_startup_packet_cost_nothing_but_their_connection() {
+    let (bed, proxy) = relaying(&[]).await;
+    let junk: [&[u8]; 5] = [
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"\0\0\x27\x11\0\x03\0\0",
+        b"\xff\xff\xff\xff\xff\xff\xff\xff",
+        b"\0\0\0\x08\0\x03\0\0",
+        b"\0\0\0\x0d\0\x03\0\0user\0",
+    ];
+    for bytes in junk {
+        let mut client = RawClient::silent(proxy.port()).await.unwrap();
+        client.send(bytes).await.unwrap();
+        client.to_end().await.unwrap();
+    }
+    let proxied = bed.source.through(proxy.port());
+    RawClient::connect(&proxied).await.unwrap();
+    assert_eq!(proxy.terminate().await.unwrap(), 0);
 }

@@ -41,6 +41,12 @@ impl Ways {
         std::iter::once(direct).chain(proxied).collect()
     }
 
+    /// The proxies' process ids, in the order of [`Self::all`].
+    pub(crate) fn pids(&self) -> Vec<(&'static str, u32)> {
+        let proxies = self.proxies.iter();
+        proxies.map(|(way, proxy)| (*way, proxy.pid())).collect()
+    }
+
     /// Ends the proxies, which must have survived.
     pub(crate) async fn finish(self) {
         for (way, proxy) in self.proxies {

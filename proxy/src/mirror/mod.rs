@@ -27,6 +27,7 @@ use tokio::time::Instant;
 
 pub use counters::Counters;
 pub use queue::MirrorHandle;
+pub(crate) use refusals::RefusalLog;
 pub use thread::{MirrorConfig, start};
 
 /// One committed source transaction.

@@ -1,4 +1,5 @@
-//! How often the log says that the target refuses early writes.
+//! How often the log says what is refused again and again: early writes by the target, clients by the
+//! proxy.
 //!
 //! Does not count for the report: the counters hold every refusal with its reason.
 
@@ -6,20 +7,20 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A target that refuses everything is said once in this time. Measured with a full disk: a line
+/// What is refused all the time is said once in this time. Measured with a full disk: a line
 /// each came to 39,000 in 12 seconds, which buries the others and fills the proxy's own disk.
 const PERIOD: Duration = Duration::from_secs(5);
 
 /// When it was said last, and how many refusals there were since.
 #[derive(Debug, Default)]
-pub(super) struct RefusalLog {
+pub(crate) struct RefusalLog {
     said: Option<Instant>,
     unsaid: u64,
 }
 
 impl RefusalLog {
     /// Notes a refusal: how many a line said now stands for, or nothing if it is too soon for one.
-    pub(super) fn due(&mut self, now: Instant) -> Option<u64> {
+    pub(crate) fn due(&mut self, now: Instant) -> Option<u64> {
         self.unsaid += 1;
         let is_due = self
             .said
@@ -28,6 +29,12 @@ impl RefusalLog {
             self.said = Some(now);
             std::mem::take(&mut self.unsaid)
         })
+    }
+
+    /// It is over: how many no line stood for.
+    pub(crate) fn rest(&mut self) -> u64 {
+        self.said = None;
+        std::mem::take(&mut self.unsaid)
     }
 }
 

@@ -5,10 +5,12 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use protocol::wire::backend::Severity;
 use protocol::wire::{error_response, frontend};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
+use super::idle::Idleness;
 use super::relay::End;
 use super::{Session, SessionError};
 
@@ -25,12 +27,17 @@ where
         let farewell = match ended {
             Ok(End::Closed) => None,
             // What PostgreSQL says when it is shut down, so that drivers reconnect.
-            Ok(End::ShutDown) => Some(error_response(
-                Severity::Fatal,
+            Ok(End::ShutDown) => Some(terminated(
                 "57P01",
                 "terminating connection due to administrator command",
-                None,
-                None,
+            )),
+            Ok(End::Idle(Idleness::Session)) => Some(terminated(
+                "57P05",
+                "terminating connection due to idle-session timeout",
+            )),
+            Ok(End::Idle(Idleness::Transaction)) => Some(terminated(
+                "25P03",
+                "terminating connection due to idle-in-transaction timeout",
             )),
             Err(error) => error.farewell(),
         };
@@ -48,6 +55,11 @@ where
         };
         drop(tokio::time::timeout(GOODBYE_TIMEOUT, goodbye).await);
     }
+}
+
+/// PostgreSQL's own words for the same end.
+fn terminated(sqlstate: &'static str, message: &str) -> Bytes {
+    error_response(Severity::Fatal, sqlstate, message, None, None)
 }
 
 async fn write_rest(channel: &mut super::Channel, peer: &mut (impl AsyncWrite + Unpin)) {

@@ -11,6 +11,7 @@ mod end;
 mod error;
 mod frontend;
 mod held;
+mod idle;
 mod relay;
 #[cfg(test)]
 mod tests;
@@ -25,11 +26,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::capture::Capture;
 use crate::registry::Member;
-use crate::settings::SyncSettings;
+use crate::settings::{IdleLimits, SyncSettings};
 use crate::startup::Opening;
 use capturing::{Capturing, Note};
 use channel::Channel;
 use held::Held;
+use idle::Idle;
 use watched::Watched;
 
 pub(crate) use error::SessionError;
@@ -96,6 +98,7 @@ pub(crate) struct Session<C, S> {
     sync: SyncSettings,
     member: Member,
     watched: Watched,
+    idle: Idle,
 }
 
 impl<C, S> Session<C, S>
@@ -126,6 +129,7 @@ where
             sync: SyncSettings::default(),
             member,
             watched: Watched::default(),
+            idle: Idle::default(),
         }
     }
 
@@ -133,6 +137,12 @@ where
     pub(crate) fn captured(mut self, capture: Rc<Capture>, sync: SyncSettings) -> Self {
         self.capturing = Some(Box::new(Capturing::new(capture)));
         self.sync = sync;
+        self
+    }
+
+    /// The same session, its client not idle for ever.
+    pub(crate) fn limited(mut self, limits: IdleLimits) -> Self {
+        self.idle = Idle::new(limits);
         self
     }
 

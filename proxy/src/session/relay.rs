@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::channel::{Channel, Moved};
+use super::idle::Idleness;
 use super::{Peer, REQUESTS_MAX, Session, SessionError};
 
 /// How a session ended, if nothing went wrong.
@@ -19,6 +20,8 @@ pub(super) enum End {
     Closed,
     /// The proxy is going down.
     ShutDown,
+    /// The client has done nothing for too long.
+    Idle(Idleness),
 }
 
 /// What a turn came to.
@@ -57,7 +60,8 @@ where
                 Turn::Waiting => {
                     self.publish();
                     self.rest();
-                    return Poll::Pending;
+                    let idle = self.poll_idle(context);
+                    return idle.map_or(Poll::Pending, |it| Poll::Ready(Ok(End::Idle(it))));
                 }
                 Turn::Ended(end) => {
                     self.publish();

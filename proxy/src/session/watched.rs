@@ -77,6 +77,11 @@ impl<C, S> Session<C, S> {
         !self.is_quiet() && !self.queue.is_complete()
     }
 
+    /// Whether the client is kept from beginning anything.
+    pub(super) fn is_pausing(&self) -> bool {
+        self.watched.is_pausing
+    }
+
     /// Whether more is read from the client: in a pause no more than one read, so that what waits
     /// there stays bounded.
     pub(super) fn may_read(&self) -> bool {
@@ -145,7 +150,7 @@ impl<C, S> Session<C, S> {
         self.member.publish(progress, self.state());
     }
 
-    fn state(&self) -> State {
+    pub(super) fn state(&self) -> State {
         if !self.watched.has_begun {
             return State::Login;
         }
