@@ -18,19 +18,29 @@ pub(super) struct Arguments {
 enum Command {
     /// Validate file, environment and flags; report all problems at once
     #[command(after_help = "\
-Example:
+Examples:
   segue config check --config /etc/segue.toml
+  segue config check --json
 
-Prints the settings as they will be used, passwords left out. Connects to nothing.")]
-    Check,
+Prints the settings as they will be used, with who gave each, passwords left out. Connects to
+nothing.")]
+    Check {
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 impl Arguments {
     pub(super) fn run(self, context: &Context) -> Result<Exit, Failure> {
         match self.command {
-            Command::Check => {
+            Command::Check { json } => {
                 let settings = context.settings_aloud(Needs::Source)?;
-                output::text(&render::settings::text(&settings))?;
+                if json {
+                    output::json(&render::settings::Effective::of(&settings))?;
+                } else {
+                    output::text(&render::settings::text(&settings))?;
+                }
                 Ok(Exit::Well)
             }
         }

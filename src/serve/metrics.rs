@@ -32,3 +32,34 @@ pub(super) async fn upkeep(recorder: PrometheusHandle, closing: CancellationToke
         recorder.run_upkeep();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    /// The names in a crate's list of metrics.
+    fn names(list: &str) -> Vec<&str> {
+        let texts = list.split('"').skip(1).step_by(2);
+        texts.filter(|text| text.starts_with("segue_")).collect()
+    }
+
+    #[test]
+    fn the_readme_lists_every_metric_and_no_other() {
+        let proxy = names(include_str!("../../proxy/src/metrics.rs"));
+        let reconciler = names(include_str!("../../reconciler/src/metrics.rs"));
+        let readme = include_str!("../../README.md");
+        let table = readme.split("## Metrics").nth(1).unwrap();
+        let table = table.split("\n## ").next().unwrap();
+        let documented: Vec<&str> = table
+            .split('`')
+            .filter_map(|text| text.split('{').next())
+            .filter(|text| text.starts_with("segue_"))
+            .collect();
+        assert!(proxy.len() > 20 && reconciler.len() > 5);
+        for name in proxy.iter().chain(&reconciler) {
+            assert!(documented.contains(name), "{name} is not in README.md");
+        }
+        for name in documented {
+            let exists = proxy.contains(&name) || reconciler.contains(&name);
+            assert!(exists, "{name} is in README.md and nowhere else");
+        }
+    }
+}

@@ -71,6 +71,7 @@ pub(super) struct Ended {
 pub(super) struct Parts {
     running: JoinSet<Ended>,
     stopping: CancellationToken,
+    readiness: Arc<Readiness>,
 }
 
 impl Parts {
@@ -79,6 +80,7 @@ impl Parts {
         let mut started = Self {
             running: JoinSet::new(),
             stopping: CancellationToken::new(),
+            readiness: Arc::clone(readiness),
         };
         for (place, part) in parts.into_iter().enumerate() {
             started.start_one(place, part, Arc::clone(readiness))?;
@@ -124,7 +126,7 @@ impl Parts {
             Ended {
                 name,
                 loss,
-                was_ready: readiness.end(place) == State::Ready,
+                was_ready: readiness.end(place) != State::Starting,
                 result,
             }
         });
@@ -141,6 +143,7 @@ impl Parts {
 
     /// Asks all parts to drain and end.
     pub(super) fn stop(&self) {
+        self.readiness.drain();
         self.stopping.cancel();
     }
 
@@ -165,6 +168,8 @@ pub(super) enum State {
     Starting,
     /// It accepts work.
     Ready,
+    /// It ends what it is at, and accepts nothing more.
+    Draining,
     /// It has ended.
     Ended,
 }
@@ -174,6 +179,7 @@ impl State {
         match number {
             0 => Self::Starting,
             1 => Self::Ready,
+            2 => Self::Draining,
             _ => Self::Ended,
         }
     }
@@ -208,6 +214,19 @@ impl Readiness {
     fn set(&self, place: usize, state: State) {
         if let Some((_, _, known)) = self.0.get(place) {
             known.store(state as u8, Ordering::Relaxed);
+        }
+    }
+
+    /// Marks those that accepted work as draining. One that becomes ready at the same moment may be
+    /// missed; it ends too.
+    fn drain(&self) {
+        for (_, _, state) in &self.0 {
+            let (ready, draining) = (State::Ready as u8, State::Draining as u8);
+            let order = Ordering::Relaxed;
+            // What has not been ready, or is over, stays as it is.
+            state
+                .compare_exchange(ready, draining, order, order)
+                .unwrap_or_default();
         }
     }
 

@@ -86,6 +86,25 @@ async fn the_proxy_outlives_the_reconciler_and_the_loss_shows_at_the_end() {
 }
 
 #[tokio::test]
+async fn a_process_that_drains_can_be_given_no_work() {
+    let parts = vec![stays("proxy")];
+    let readiness = Arc::new(Readiness::of(&parts));
+    assert!(!readiness.is_ready(), "it has not begun");
+    let mut parts = Parts::start(parts, &readiness).unwrap();
+    while !readiness.is_ready() {
+        tokio::task::yield_now().await;
+    }
+    parts.stop();
+    assert!(!readiness.is_ready());
+    let ended = parts.next_end().await.unwrap();
+    assert!(ended.was_ready && ended.result.is_ok());
+    assert_eq!(
+        readiness.states().last(),
+        Some(("proxy", parts::State::Ended))
+    );
+}
+
+#[tokio::test]
 async fn a_panic_is_a_failure_of_its_part() {
     let parts = vec![part("proxy", Loss::EndsAll, false, || panic!("ours"))];
     let failure = run(parts, false).await.unwrap_err();

@@ -251,6 +251,34 @@ async fn a_pause_that_cannot_be_complete_names_who_is_in_the_way_and_is_none() {
 }
 
 #[tokio::test]
+async fn a_pause_that_nobody_waits_for_any_more_is_taken_back() {
+    let (bed, proxy, console) = passing(&[]).await;
+    let proxied = bed.source.through(proxy.port());
+    let busy = proxied.connect().await.unwrap();
+    busy.batch_execute("BEGIN").await.unwrap();
+    let idle = proxied.connect().await.unwrap();
+    let mut psql = tool::client_program("psql", &console).unwrap();
+    let mut psql = psql.args(["-Xc", "PAUSE 3600"]).spawn().unwrap();
+    let state = async || {
+        let state = column(&console, "SHOW STATE", "value").await;
+        anyhow::Ok(state.into_iter().next().unwrap())
+    };
+    wait::until_true("the pause to begin", async || {
+        Ok(state().await? == "pausing")
+    })
+    .await
+    .unwrap();
+    psql.kill().unwrap();
+    wait::until_true("the pause to be taken back", async || {
+        Ok(state().await? == "running")
+    })
+    .await
+    .unwrap();
+    idle.batch_execute("SELECT 1").await.unwrap();
+    psql.wait().unwrap();
+}
+
+#[tokio::test]
 async fn a_paused_proxy_still_ends_when_it_is_told_to() {
     let (bed, proxy, console) = passing(&[]).await;
     let client = bed.source.through(proxy.port()).connect().await.unwrap();

@@ -218,4 +218,13 @@ async fn a_wrong_configuration_is_reported_whole() {
     let right = ground.launch.run_to_end(&check).await.unwrap();
     assert_eq!(right.code, 0, "{right:?}");
     assert!(right.output.contains("the configuration is sound"));
+    let (code, facts) = ground.launch.json(&check).await.unwrap();
+    assert_eq!(code, 0);
+    let settings = facts["settings"].as_array().unwrap();
+    let row = |name: &str| settings.iter().find(|row| row["name"] == name).unwrap();
+    assert_eq!(row("workers")["value"], "1");
+    assert_eq!(row("workers")["source"], "file");
+    assert_eq!(row("workers")["change"], "restart");
+    assert_eq!(row("clients_max")["source"], "default");
+    assert_eq!(row("source")["source"], "flag");
 }

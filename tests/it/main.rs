@@ -44,6 +44,8 @@ mod replication;
 #[cfg(test)]
 mod servers;
 #[cfg(test)]
+mod signals;
+#[cfg(test)]
 mod sizes;
 #[cfg(test)]
 mod stream;

@@ -71,17 +71,16 @@ where
     let mut turn = visit.greet(&visitor.opening.startup).await;
     while turn == Turn::GoOn {
         visit.write(&mut stream).await?;
-        turn = tokio::select! {
-            heard = visit.hear(&mut stream) => match heard? {
-                Heard::Nothing => return Ok(()),
-                Heard::Message(frame) => visit.answer(frame).await,
-                Heard::TooLarge => {
-                    visit.end("54000", "the message is too large for the admin console")
-                }
+        let next = visit.next(&mut stream);
+        turn = match shutdown.run_until_cancelled(next).await {
+            None => visit.end(
+                "57P01",
+                "terminating connection due to administrator command",
+            ),
+            Some(next) => match next? {
+                Some(turn) => turn,
+                None => return Ok(()),
             },
-            () = shutdown.cancelled() => {
-                visit.end("57P01", "terminating connection due to administrator command")
-            }
         };
     }
     visit.write(&mut stream).await?;
@@ -96,6 +95,17 @@ enum Heard {
     TooLarge,
     /// It has gone.
     Nothing,
+}
+
+/// Waits until a peer has gone; what it says before that is put into `ahead`. Cancel-safe.
+async fn goes_away(stream: &mut (impl AsyncRead + Unpin), ahead: &mut BytesMut) {
+    while ahead.len() < MESSAGE_SIZE_MAX {
+        match stream.read_buf(ahead).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => (),
+        }
+    }
+    std::future::pending::<()>().await;
 }
 
 /// One visit.
@@ -138,6 +148,30 @@ impl Visit {
         written.await.map_err(LoginError::Client)?;
         self.client.said.clear();
         Ok(())
+    }
+
+    /// Takes what the visitor says next and answers it; nothing if the visitor has gone. What it was
+    /// waiting for then is given up.
+    async fn next(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+    ) -> Result<Option<Turn>, LoginError> {
+        let frame = match self.hear(stream).await? {
+            Heard::Message(frame) => frame,
+            Heard::TooLarge => {
+                let why = "the message is too large for the admin console";
+                return Ok(Some(self.end("54000", why)));
+            }
+            Heard::Nothing => return Ok(None),
+        };
+        let mut ahead = BytesMut::new();
+        let turn = tokio::select! {
+            biased;
+            turn = self.answer(frame) => turn,
+            () = goes_away(stream, &mut ahead) => return Ok(None),
+        };
+        self.received.unsplit(ahead);
+        Ok(Some(turn))
     }
 
     /// What the visitor says next. Cancel-safe.

@@ -59,7 +59,7 @@ impl Workers {
     }
 
     /// Keeps sessions from beginning anything, and returns once all rest between transactions. If
-    /// some still do not after `timeout`, all go on, and the error says so.
+    /// some still do not after `timeout`, or nobody waits for it any more, all go on.
     pub(crate) async fn pause(&self, timeout: Duration) -> Result<(), PauseError> {
         let begins = self.pause.send_if_modified(|pause| {
             let begins = *pause == Pause::Off;
@@ -71,14 +71,14 @@ impl Workers {
         if !begins {
             return Err(PauseError::Already);
         }
+        let begun = Begun(self);
         let rested = self.ask_all(Question::Pause);
         let in_time = tokio::time::timeout(timeout, rested).await;
         if in_time.is_err() {
             let clients = self.clients().await;
-            self.resume().await;
             return Err(PauseError::NotAtRest(clients));
         }
-        self.pause.send_replace(Pause::Complete);
+        begun.complete();
         Ok(())
     }
 
@@ -109,6 +109,26 @@ impl Workers {
             given.extend(answer.await.ok());
         }
         given
+    }
+}
+
+/// A pause that is taken back unless it becomes complete.
+#[derive(Debug)]
+struct Begun<'a>(&'a Workers);
+
+impl Begun<'_> {
+    fn complete(self) {
+        self.0.pause.send_replace(Pause::Complete);
+    }
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if self.0.paused() == Pause::Begun {
+            let workers = self.0.clone();
+            // Who gave up may not be there any more to wait for it.
+            drop(tokio::spawn(async move { workers.resume().await }));
+        }
     }
 }
 
