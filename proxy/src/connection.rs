@@ -77,18 +77,25 @@ pub(crate) async fn serve(surroundings: Rc<Surroundings>, accepted: Accepted) {
         seat,
     } = accepted;
     let connected = metrics::client_connected();
-    let served = Box::pin(serve_socket(&surroundings, (socket, peer), &admission)).await;
+    // What opens a session is much larger than the session, and gone before it begins.
+    let opened = Box::pin(open(&surroundings, (socket, peer), &admission)).await;
+    let served = match opened {
+        Ok(Some(session)) => session.run().await.map_err(ConnectionError::Session),
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    };
     if let Err(error) = served {
         report(peer, &error, &surroundings.complaints);
     }
     drop((connected, admission, seat));
 }
 
-async fn serve_socket(
+/// The client's session, if it wants one.
+async fn open(
     surroundings: &Surroundings,
     (socket, peer): (ClientSocket, Option<SocketAddr>),
     admission: &Admission,
-) -> Result<(), ConnectionError> {
+) -> Result<Option<Session<ClientStream, SourceStream>>, ConnectionError> {
     let client = stream(socket).map_err(ConnectionError::Socket)?;
     let settings = surroundings.settings.current();
     let opened = tokio::select! {
@@ -96,16 +103,16 @@ async fn serve_socket(
         () = tokio::time::sleep(settings.startup_timeout) => {
             return Err(ConnectionError::TooSlow);
         }
-        () = surroundings.shutdown.cancelled() => return Ok(()),
+        () = surroundings.shutdown.cancelled() => return Ok(None),
     };
     let (mut client, wanted) = opened.map_err(ConnectionError::Opening)?;
     match wanted {
-        Wanted::Nothing | Wanted::Tls => Ok(()),
+        Wanted::Nothing | Wanted::Tls => Ok(None),
         Wanted::Cancel(key) => {
             let route = surroundings.source.route(&settings);
             let route = route.map_err(ConnectionError::Cancel)?;
             let forwarded = cancel::forward(&route, &key).await;
-            forwarded.map_err(ConnectionError::Cancel)
+            forwarded.map(|()| None).map_err(ConnectionError::Cancel)
         }
         // Somebody has to be able to look when all places are taken.
         Wanted::Session(opening) if admin::is_wanted(&settings, &opening.startup) => {
@@ -119,7 +126,7 @@ async fn serve_socket(
             if matches!(visited, Err(LoginError::Refused { .. })) {
                 metrics::login_refused("console");
             }
-            visited.map_err(ConnectionError::Console)
+            visited.map(|()| None).map_err(ConnectionError::Console)
         }
         Wanted::Session(opening) => {
             if let Admission::Refused(_) = admission {
@@ -139,11 +146,10 @@ async fn serve_socket(
                 .cloned();
             let source = reach_source(surroundings, &settings, &mut client).await?;
             let session = Session::new(client, source, opening, member).limited(settings.idle);
-            let session = match capture {
+            Ok(Some(match capture {
                 Some(capture) => session.captured(capture, settings.sync),
                 None => session,
-            };
-            session.run().await.map_err(ConnectionError::Session)
+            }))
         }
     }
 }

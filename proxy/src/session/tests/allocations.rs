@@ -179,3 +179,15 @@ fn a_captured_text_with_literals_allocates_its_template_too() {
     .concat();
     assert_eq!(relay.allocations(&query, &reply), 23);
 }
+
+#[test]
+fn an_idle_session_is_small() {
+    type Whole = Session<crate::client_stream::ClientStream, crate::source::SourceStream>;
+    let session = size_of::<Whole>();
+    let relay = Relay::new(None);
+    let running = size_of_val(&relay.session.run());
+    let capturing = size_of::<super::super::capturing::Capturing>();
+    assert!(session <= 1024, "a session takes {session} bytes");
+    assert!(running <= 2048, "a running session takes {running} bytes");
+    assert!(capturing <= 1024, "what captures takes {capturing} bytes");
+}
