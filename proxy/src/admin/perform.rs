@@ -99,7 +99,9 @@ impl Refused {
 
     const fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Change(ChangeError::Unknown { .. }) => Some("SHOW CONFIG lists the settings."),
+            Self::Change(ChangeError::Unknown { .. }) => {
+                Some("HELP lists what can be shown, and SHOW CONFIG the settings.")
+            }
             Self::Change(ChangeError::NeedsRestart { .. }) => {
                 Some("Change it in segue.toml and start the proxy again.")
             }

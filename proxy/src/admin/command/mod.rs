@@ -114,7 +114,7 @@ const CLIENT_SETTINGS: [&str; 13] = [
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum CommandError {
     /// Its first word is not one of ours.
-    #[error("the console has no command {text:?}")]
+    #[error("the console has no such command: {text}")]
     Unknown {
         /// How it begins.
         text: String,
@@ -161,11 +161,17 @@ fn command(statement: &str) -> Result<Command, CommandError> {
         "DISCARD" | "DEALLOCATE" => Command::Courtesy(Courtesy::Discard),
         _ => {
             return Err(CommandError::Unknown {
-                text: statement.chars().take(40).collect(),
+                text: beginning(statement),
             });
         }
     };
     Ok(command)
+}
+
+/// The beginning of a text, on one line.
+fn beginning(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().take(8).collect();
+    words.join(" ").chars().take(60).collect()
 }
 
 fn nothing_more(
@@ -329,7 +335,7 @@ mod tests {
         let (commands, error) = commands("resume; select 1; pause");
         assert_eq!(commands, [Command::Resume]);
         let error = error.unwrap().to_string();
-        assert_eq!(error, "the console has no command \"select 1\"");
+        assert_eq!(error, "the console has no such command: select 1");
     }
 
     #[test]
