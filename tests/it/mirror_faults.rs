@@ -217,12 +217,11 @@ async fn a_target_without_room_is_mirrored_to_again_when_it_has_some() {
     }
     inserts(&proxied, 10..210, &"x".repeat(1000)).await;
     ground.failed("target_exhausted", 1).await;
-    match &disk {
-        Some(disk) => disk.empty(),
-        None => {
-            let heal = "DROP TRIGGER full_disk ON item";
-            target.execute(heal).await.unwrap();
-        }
+    if let Some(disk) = &disk {
+        disk.empty();
+    } else {
+        let heal = "DROP TRIGGER full_disk ON item";
+        target.execute(heal).await.unwrap();
     }
     ground.recovers(&proxied).await;
     assert!(ground.divergences().await.is_empty());

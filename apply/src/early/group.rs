@@ -1,11 +1,13 @@
 //! Source transactions that share one target transaction.
 //!
-//! Of rows that several of them wrote only the last version is written, as of a row that one
+//! Of rows that several of them wrote only the latest version is written, as of a row that one
 //! transaction wrote several times (rule 3): who wrote it earlier is superseded, as if the versions
-//! had come one after the other. Does not decide which transactions share: their order is that of
-//! their commits.
+//! had come one after the other. Which one is the latest its revision says: two commits may have
+//! overtaken each other on their way here. Does not decide which transactions share.
 
 use std::collections::HashMap;
+
+use protocol::revision::Revision;
 
 use super::{EarlyRow, EarlyTransaction};
 
@@ -48,7 +50,8 @@ impl Group {
                     .as_mut()
                     .map_or(next, |seen| *seen.entry(&written.key).or_insert(next));
                 match places.get_mut(at) {
-                    Some(earlier) => *earlier = place,
+                    Some(held) if rev_of(members, *held) < Some(written.rev) => *held = place,
+                    Some(_) => (),
                     None => places.push(place),
                 }
             }
@@ -60,16 +63,22 @@ impl Group {
         &'a self,
         members: &'a [&'a EarlyTransaction],
     ) -> impl Iterator<Item = (Place, &'a EarlyRow)> {
-        self.places.iter().filter_map(move |place| {
-            let member = members.get(place.member())?;
-            Some((*place, member.rows.get(place.row as usize)?))
-        })
+        let places = self.places.iter();
+        places.filter_map(move |place| Some((*place, row_at(members, *place)?)))
     }
 
     /// Whose row the statement with this index writes.
     pub(super) fn writer_of(&self, statement: usize) -> Option<Place> {
         self.places.get(statement).copied()
     }
+}
+
+fn row_at<'a>(members: &[&'a EarlyTransaction], place: Place) -> Option<&'a EarlyRow> {
+    members.get(place.member())?.rows.get(place.row as usize)
+}
+
+fn rev_of(members: &[&EarlyTransaction], place: Place) -> Option<Revision> {
+    row_at(members, place).map(|row| row.rev)
 }
 
 #[cfg(test)]
@@ -80,7 +89,7 @@ mod tests {
     use protocol::contract::TableIndex;
     use protocol::lsn::Lsn;
     use protocol::op_id::OpId;
-    use protocol::revision::{Epoch, Revision};
+    use protocol::revision::Epoch;
     use protocol::row::RowKey;
     use protocol::xid::Xid;
 
@@ -105,7 +114,12 @@ mod tests {
     #[track_caller]
     fn check(members: &[&[u8]], expected: &[(usize, u8)]) {
         let members = (1..).zip(members);
-        let members: Vec<_> = members.map(|(xid, keys)| transaction(xid, keys)).collect();
+        check_of(members.map(|(xid, keys)| transaction(xid, keys)), expected);
+    }
+
+    #[track_caller]
+    fn check_of(members: impl Iterator<Item = EarlyTransaction>, expected: &[(usize, u8)]) {
+        let members: Vec<_> = members.collect();
         let members: Vec<_> = members.iter().collect();
         let group = Group::of(&members);
         let rows = group.rows(&members);
@@ -116,10 +130,16 @@ mod tests {
     }
 
     #[test]
-    fn of_each_row_the_last_version_is_written() {
+    fn of_each_row_one_version_is_written() {
         check(&[&[1, 2]], &[(0, 1), (0, 2)]);
         check(&[&[1, 2], &[3]], &[(0, 1), (0, 2), (1, 3)]);
         check(&[&[1, 2], &[2, 3], &[2]], &[(0, 1), (2, 2), (1, 3)]);
         check(&[&[], &[7]], &[(1, 7)]);
+    }
+
+    #[test]
+    fn the_latest_version_is_told_by_its_revision() {
+        let overtaken = [transaction(9, &[1, 2]), transaction(8, &[2, 3])];
+        check_of(overtaken.into_iter(), &[(0, 1), (0, 2), (1, 3)]);
     }
 }

@@ -220,13 +220,27 @@ impl World {
             }
             3..5 => {
                 let doubled = self.queue[place].clone();
-                self.target.begin_early(doubled);
+                self.target.begin_early(vec![doubled]);
             }
             _ => {
-                let message = self.queue.remove(place);
-                self.target.begin_early(message);
+                let group = self.group(place);
+                self.target.begin_early(group);
             }
         }
+    }
+
+    /// What shares a target transaction: neighbours, some of which have overtaken each other. A
+    /// phantom goes alone.
+    fn group(&mut self, place: usize) -> Vec<Message> {
+        if self.faults.phantoms {
+            return vec![self.queue.remove(place)];
+        }
+        let count = self.rng.random_range(1..=3).min(self.queue.len() - place);
+        let mut group: Vec<Message> = self.queue.drain(place..place + count).collect();
+        if self.rng.random_bool(0.3) {
+            group.reverse();
+        }
+        group
     }
 
     fn let_early_work(&mut self) {
@@ -327,7 +341,7 @@ impl World {
         }
         for message in std::mem::take(&mut self.queue) {
             if self.rng.random_bool(0.9) {
-                self.target.begin_early(message);
+                self.target.begin_early(vec![message]);
             }
         }
         self.is_quiet = true;

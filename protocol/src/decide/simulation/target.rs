@@ -29,10 +29,12 @@ pub(super) struct Message {
     pub(super) rows: Vec<EarlyRow>,
 }
 
+/// An early transaction: of each row the latest version that its members have, with its member.
 #[derive(Debug)]
 struct Early {
     number: u64,
-    message: Message,
+    members: Vec<Message>,
+    rows: Vec<(EarlyRow, usize)>,
     /// Statements done: 0 nothing, 1 the xid, then a lock each row, gate and floor, a row each.
     done: usize,
     xid: Option<u64>,
@@ -88,14 +90,35 @@ impl Target {
         self.early.len()
     }
 
-    pub(super) fn begin_early(&mut self, message: Message) {
+    /// Source transactions that share a target transaction.
+    pub(super) fn begin_early(&mut self, members: Vec<Message>) {
+        let mut latest: BTreeMap<u8, (EarlyRow, usize)> = BTreeMap::new();
+        for (member, message) in members.iter().enumerate() {
+            for row in &message.rows {
+                let held = latest.get(&row.0);
+                if held.is_none_or(|((_, rev, _), _)| *rev < row.1) {
+                    latest.insert(row.0, (row.clone(), member));
+                }
+            }
+        }
         self.next_number += 1;
         self.early.push(Early {
             number: self.next_number,
-            message,
+            members,
+            rows: latest.into_values().collect(),
             done: 0,
             xid: None,
         });
+    }
+
+    /// What stands against a group goes, and the rest goes again.
+    fn refuse_early(&mut self, place: usize, member: usize) {
+        let mut members = std::mem::take(&mut self.early[place].members);
+        self.end_early(place);
+        members.remove(member);
+        if !members.is_empty() {
+            self.begin_early(members);
+        }
     }
 
     /// UNLOGGED tables are empty after a crash, and whatever was under way is gone.
@@ -110,7 +133,7 @@ impl Target {
     /// The next statement of an early transaction; `times_out` if it would give up waiting.
     pub(super) fn step_early(&mut self, place: usize, times_out: bool, broken: Broken) {
         let one = &mut self.early[place];
-        let (done, count) = (one.done, one.message.rows.len());
+        let (done, count) = (one.done, one.rows.len());
         one.done += 1;
         if done == 0 {
             one.xid = Some(self.next_xid);
@@ -119,9 +142,11 @@ impl Target {
             self.lock_early(place, done - 1, times_out, broken);
         } else if done == count + 1 {
             let floor = self.gate;
-            let above = |(_, rev, _): &EarlyRow| floor.is_some_and(|floor| *rev > floor);
-            if !self.early[place].message.rows.iter().all(above) {
-                self.end_early(place);
+            let under = |(_, rev, _): &EarlyRow| floor.is_none_or(|floor| *rev <= floor);
+            let mut rows = self.early[place].rows.iter();
+            if let Some((_, member)) = rows.find(|(row, _)| under(row)) {
+                let member = *member;
+                self.refuse_early(place, member);
             }
         } else if done > 2 * count + 1 {
             self.commit_early(place);
@@ -131,7 +156,8 @@ impl Target {
     fn lock_early(&mut self, place: usize, row: usize, times_out: bool, broken: Broken) {
         let one = &mut self.early[place];
         let me = Holder::Early(one.number);
-        let (id, rev, _) = one.message.rows[row];
+        let ((id, rev, _), member) = one.rows[row].clone();
+        let op_id = one.members[member].op_id;
         if !broken.is(Rule::LockFirst) {
             if self.locks.get(&id).is_some_and(|holder| *holder != me) {
                 one.done -= 1;
@@ -143,17 +169,18 @@ impl Target {
             self.locks.insert(id, me);
         }
         let refused = self.entries.get(&id).is_some_and(|held| {
-            let own = held.path == Path::Logged && held.op_id == Some(one.message.op_id);
+            let own = held.path == Path::Logged && held.op_id == Some(op_id);
             held.rev >= rev || own
         });
         if refused && !broken.is(Rule::EntryTest) {
-            self.end_early(place);
+            self.refuse_early(place, member);
         }
     }
 
     fn commit_early(&mut self, place: usize) {
-        let message = self.early[place].message.clone();
-        for (id, rev, row) in message.rows {
+        let members = std::mem::take(&mut self.early[place].members);
+        for ((id, rev, row), member) in std::mem::take(&mut self.early[place].rows) {
+            let message = &members[member];
             let kind = if row.is_some() {
                 EntryKind::Row
             } else {
@@ -173,7 +200,9 @@ impl Target {
                 None => self.rows.remove(&id),
             };
         }
-        self.ops.insert(message.op_id, MirrorOutcome::Accepted);
+        for message in members {
+            self.ops.insert(message.op_id, MirrorOutcome::Accepted);
+        }
         self.end_early(place);
     }
 
