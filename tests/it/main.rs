@@ -34,6 +34,8 @@ mod hard_rows;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod messages;
+#[cfg(test)]
 mod mirror;
 #[cfg(test)]
 mod mirror_faults;

@@ -2,6 +2,7 @@
 
 mod allocations;
 mod captured;
+mod hostile;
 mod paused;
 mod relayed;
 
