@@ -158,7 +158,11 @@ fn command(statement: &str) -> Result<Command, CommandError> {
         "COMMIT" | "END" => Command::Courtesy(Courtesy::Commit),
         "ROLLBACK" | "ABORT" => Command::Courtesy(Courtesy::Rollback),
         "RESET" => Command::Courtesy(Courtesy::Set),
-        "DISCARD" | "DEALLOCATE" => Command::Courtesy(Courtesy::Discard),
+        "DISCARD" | "DEALLOCATE" | "CLOSE" | "UNLISTEN" => Command::Courtesy(Courtesy::Discard),
+        // asyncpg's pool says all of this when a connection goes back to it.
+        "SELECT" if matches!(rest, [word] if word.text == "pg_advisory_unlock_all()") => {
+            Command::Courtesy(Courtesy::Discard)
+        }
         _ => {
             return Err(CommandError::Unknown {
                 text: beginning(statement),
@@ -328,6 +332,10 @@ mod tests {
             &[Command::Courtesy(Courtesy::Set)],
         );
         check("DISCARD ALL", &[Command::Courtesy(Courtesy::Discard)]);
+        let reset = "SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET ALL;";
+        let discard = Command::Courtesy(Courtesy::Discard);
+        let set = Command::Courtesy(Courtesy::Set);
+        check(reset, &[discard.clone(), discard.clone(), discard, set]);
     }
 
     #[test]

@@ -3,9 +3,13 @@
 //! Frames are cut here and bounded; pgwire sees whole ones, one at a time, and what it leaves over
 //! ends the visit. Does not let anybody in: [`super::login`] does.
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures_util::SinkExt;
 use pgwire::api::auth::{
     DefaultServerParameterProvider, finish_authentication, protocol_negotiation,
@@ -14,12 +18,14 @@ use pgwire::api::auth::{
 use pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler, send_ready_for_query};
 use pgwire::api::{ClientInfo, PgWireConnectionState};
 use pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
+use pgwire::messages::extendedquery::{TARGET_TYPE_BYTE_PORTAL, TARGET_TYPE_BYTE_STATEMENT};
 use pgwire::messages::startup::Startup;
 use pgwire::messages::{DecodeContext, PgWireBackendMessage, PgWireFrontendMessage};
+use protocol::reader::{ReadError, Reader};
 use protocol::wire::backend::Severity;
 use protocol::wire::error_response;
 use protocol::wire::frame::{self, Frame};
-use protocol::wire::frontend::Tag;
+use protocol::wire::frontend::{Bind, Close, Describe, Execute, Parse, Query, Tag};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +35,9 @@ use super::{Console, LoginError, Visitor};
 
 /// A command is a line; drivers send no more than some hundred bytes around it.
 const MESSAGE_SIZE_MAX: usize = 64 * 1024;
+
+/// Statements and portals that one visit may keep: drivers prepare a few hundred at most.
+const NAMES_MAX: usize = 1000;
 
 /// What psql and drivers take the server's version for: the oldest one that Segue knows, so that
 /// none of them expects more than it gets.
@@ -58,7 +67,7 @@ where
     C: AsyncRead + AsyncWrite + Unpin,
 {
     let name = visitor.name();
-    tracing::info!("the admin console is open for {name}");
+    tracing::debug!("the admin console is open for {name}");
     let mut visit = Visit {
         handler: Handler {
             console,
@@ -66,6 +75,7 @@ where
         },
         client: ConsoleClient::new(visitor.peer),
         received: visitor.opening.rest,
+        names: HashSet::new(),
     };
     let mut stream = visitor.client;
     let mut turn = visit.greet(&visitor.opening.startup).await;
@@ -97,6 +107,47 @@ enum Heard {
     Nothing,
 }
 
+/// Whether the body is what its tag says: pgwire, which reads it then, takes some bodies for shorter
+/// than they are and panics on others.
+fn sound(tag: Tag, body: Bytes) -> Result<(), ReadError> {
+    match tag {
+        Tag::Query => Query::decode(body).map(drop),
+        Tag::Parse => Parse::decode(body).map(drop),
+        Tag::Bind => Bind::decode(body).map(drop),
+        Tag::Describe => Describe::decode(body).map(drop),
+        Tag::Execute => Execute::decode(body).map(drop),
+        Tag::Close => Close::decode(body).map(drop),
+        Tag::Sync | Tag::Flush | Tag::Terminate => Reader::new(body).finish(),
+        // Not expected here, and refused before anything is read of them.
+        Tag::CopyData
+        | Tag::CopyDone
+        | Tag::CopyFail
+        | Tag::FunctionCall
+        | Tag::Password
+        | Tag::Unknown(_) => Err(ReadError::Invalid {
+            field: "the tag",
+            value: tag.as_byte().into(),
+        }),
+    }
+}
+
+/// Notes that something with this name is kept.
+fn keep(
+    names: &mut HashSet<(u8, String)>,
+    kind: u8,
+    name: Option<&String>,
+) -> Result<(), PgWireError> {
+    if names.len() >= NAMES_MAX {
+        return Err(PgWireError::UserError(Box::new(ErrorInfo::new(
+            "ERROR".to_owned(),
+            "54000".to_owned(),
+            format!("the admin console keeps no more than {NAMES_MAX} statements and portals"),
+        ))));
+    }
+    names.extend(name.map(|name| (kind, name.clone())));
+    Ok(())
+}
+
 /// Waits until a peer has gone; what it says before that is put into `ahead`. Cancel-safe.
 async fn goes_away(stream: &mut (impl AsyncRead + Unpin), ahead: &mut BytesMut) {
     while ahead.len() < MESSAGE_SIZE_MAX {
@@ -113,12 +164,14 @@ struct Visit {
     handler: Handler,
     client: ConsoleClient,
     received: BytesMut,
+    /// Of prepared statements and portals that are kept, with their kind.
+    names: HashSet<(u8, String)>,
 }
 
 impl Visit {
     /// What a server says once a client is let in.
     async fn greet(&mut self, asked: &protocol::wire::startup::Startup) -> Turn {
-        let text = |bytes: &bytes::Bytes| String::from_utf8_lossy(bytes).into_owned();
+        let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
         let mut startup = Startup::new();
         let [_, _, high, low] = asked.version.to_be_bytes();
         startup.protocol_number_minor = u16::from_be_bytes([high, low]);
@@ -194,7 +247,11 @@ impl Visit {
 
     /// Answers a message.
     async fn answer(&mut self, frame: Frame) -> Turn {
-        let protocol = if Tag::from_byte(frame.tag()) == Tag::Query {
+        let tag = Tag::from_byte(frame.tag());
+        if let Err(error) = sound(tag, frame.body()) {
+            return self.end("08P01", &error.to_string());
+        }
+        let protocol = if tag == Tag::Query {
             Protocol::Simple
         } else {
             Protocol::Extended
@@ -210,7 +267,6 @@ impl Visit {
                 Ok(turn) => turn,
                 Err(error) => self.complain(error, protocol).await,
             },
-            // pgwire takes some messages for shorter than they are.
             Ok(_) => self.end("08P01", "the message could not be read"),
             Err(error) => self.end("08P01", &error.to_string()),
         }
@@ -256,7 +312,10 @@ impl Visit {
     )]
     async fn take(&mut self, message: PgWireFrontendMessage) -> PgWireResult<Turn> {
         let Self {
-            handler, client, ..
+            handler,
+            client,
+            names,
+            ..
         } = self;
         let skips = matches!(client.state(), PgWireConnectionState::AwaitingSync);
         match message {
@@ -268,13 +327,24 @@ impl Visit {
             // The rest of what has failed, up to its Sync.
             _ if skips => (),
             PgWireFrontendMessage::Query(query) => handler.on_query(client, query).await?,
-            PgWireFrontendMessage::Parse(parse) => handler.on_parse(client, parse).await?,
-            PgWireFrontendMessage::Bind(bind) => handler.on_bind(client, bind).await?,
+            PgWireFrontendMessage::Parse(parse) => {
+                keep(names, TARGET_TYPE_BYTE_STATEMENT, parse.name.as_ref())?;
+                handler.on_parse(client, parse).await?;
+            }
+            PgWireFrontendMessage::Bind(bind) => {
+                keep(names, TARGET_TYPE_BYTE_PORTAL, bind.portal_name.as_ref())?;
+                handler.on_bind(client, bind).await?;
+            }
             PgWireFrontendMessage::Describe(describe) => {
                 handler.on_describe(client, describe).await?;
             }
             PgWireFrontendMessage::Execute(execute) => handler.on_execute(client, execute).await?,
-            PgWireFrontendMessage::Close(close) => handler.on_close(client, close).await?,
+            PgWireFrontendMessage::Close(close) => {
+                if let Some(name) = &close.name {
+                    names.remove(&(close.target_type, name.clone()));
+                }
+                handler.on_close(client, close).await?;
+            }
             PgWireFrontendMessage::Flush(flush) => handler.on_flush(client, flush).await?,
             _ => return Ok(self.end("08P01", "the admin console does not expect this message")),
         }
