@@ -15,5 +15,6 @@ pub mod reader;
 pub mod remap;
 pub mod revision;
 pub mod row;
+pub mod scram;
 pub mod wire;
 pub mod xid;

@@ -1,8 +1,9 @@
 //! What a server sends: tags, the messages that Segue looks into, and those that it says itself.
 //!
 //! See <https://www.postgresql.org/docs/current/protocol-message-formats.html>. Does not decode
-//! what is only forwarded (authentication, COPY data, notifications).
+//! what is only forwarded (COPY data, notifications).
 
+mod authentication;
 mod command_tag;
 mod data_row;
 mod error;
@@ -10,6 +11,7 @@ mod ready;
 mod row_description;
 mod status;
 
+pub use authentication::Authentication;
 pub use command_tag::CommandTag;
 pub use data_row::{CutRow, DataRow};
 pub use error::{ErrorFields, Severity, error_response};

@@ -8,12 +8,14 @@ mod execute;
 mod named;
 mod parse;
 mod query;
+mod sasl;
 
 pub use bind::Bind;
 pub use execute::Execute;
 pub use named::{Close, Describe, Named};
 pub use parse::Parse;
 pub use query::Query;
+pub use sasl::{SaslInitialResponse, sasl_response};
 
 use bytes::BytesMut;
 
