@@ -24,6 +24,11 @@ pub(crate) enum ClientStream {
 }
 
 impl ClientStream {
+    /// Whether it is encrypted.
+    pub(crate) const fn is_encrypted(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
     /// The version of TLS that it is encrypted with.
     pub(crate) fn tls_version(&self) -> Option<&'static str> {
         let Self::Tls(stream) = self else {

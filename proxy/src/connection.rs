@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Console, LoginError, Visitor};
+use crate::authentication::{AuthenticationError, Authenticator, Met};
 use crate::cancel;
 use crate::capture::Capture;
 use crate::client_stream::ClientStream;
@@ -31,7 +32,7 @@ use crate::registry::{Captured, Identity, Registry};
 use crate::session::{Session, SessionError};
 use crate::settings::{LiveSettings, Settings};
 use crate::source::{self, Source, SourceStream};
-use crate::startup::{self, OpeningError, Wanted};
+use crate::startup::{self, Opening, OpeningError, Wanted};
 
 /// What the connections of one worker share.
 #[derive(Debug)]
@@ -39,6 +40,7 @@ pub(crate) struct Surroundings {
     pub(crate) config: Config,
     pub(crate) settings: LiveSettings,
     pub(crate) source: Source,
+    pub(crate) authenticator: Authenticator,
     /// Nothing if no writes are captured.
     pub(crate) capture: Option<Rc<Capture>>,
     pub(crate) registry: Rc<Registry>,
@@ -58,8 +60,8 @@ enum ConnectionError {
     TooSlow,
     #[error("a cancel request could not be forwarded")]
     Cancel(#[source] ConnectCause),
-    #[error("the source could not be reached")]
-    Source(#[source] ConnectCause),
+    #[error("no session began with the source")]
+    Authentication(#[source] AuthenticationError),
     #[error("there was no place for another client")]
     NoPlace,
     #[error("the admin console is closed")]
@@ -144,8 +146,12 @@ async fn open(
                 .as_ref()
                 .filter(|_| member.is_captured())
                 .cloned();
-            let source = reach_source(surroundings, &settings, &mut client).await?;
-            let session = Session::new(client, source, opening, member).limited(settings.idle);
+            let met = reach_source(surroundings, &settings, &mut client, opening).await?;
+            let session = match met {
+                Met::Silent(source, opening) => Session::new(client, source, opening, member),
+                Met::Introduced(source, said) => Session::introduced(client, source, said, member),
+            };
+            let session = session.limited(settings.idle);
             Ok(Some(match capture {
                 Some(capture) => session.captured(capture, settings.sync),
                 None => session,
@@ -154,27 +160,41 @@ async fn open(
     }
 }
 
-/// A connection to the source; the client hears why there is none.
+/// A connection to the source on which the session can begin; the client hears why there is none.
 async fn reach_source(
     surroundings: &Surroundings,
     settings: &Arc<Settings>,
     client: &mut ClientStream,
-) -> Result<SourceStream, ConnectionError> {
-    let connected = async {
-        let route = surroundings.source.route(settings)?;
-        source::connect(&route).await
+    opening: Opening,
+) -> Result<Met, ConnectionError> {
+    let authenticator = &surroundings.authenticator;
+    let met = async {
+        let route = surroundings.source.route(settings);
+        let route = route.map_err(AuthenticationError::Source)?;
+        authenticator
+            .meet(client, opening, (&route, settings))
+            .await
     };
-    match connected.await {
-        Ok(source) => {
+    let met = tokio::select! {
+        met = met => met,
+        () = tokio::time::sleep(settings.startup_timeout) => Err(AuthenticationError::TooSlow),
+        () = surroundings.shutdown.cancelled() => Err(AuthenticationError::ShutDown),
+    };
+    match met {
+        Ok(met) => {
             if let Some(clients) = surroundings.complaints.source_is_back() {
                 tracing::info!(clients, "the source can be reached again");
             }
-            Ok(source)
+            Ok(met)
         }
         Err(error) => {
-            metrics::source_failed(error.kind());
-            say(client, &source_unreachable(&error)).await;
-            Err(ConnectionError::Source(error))
+            if let AuthenticationError::Source(cause) = &error {
+                metrics::source_failed(cause.kind());
+            }
+            if let Some(words) = error.farewell() {
+                say(client, &words).await;
+            }
+            Err(ConnectionError::Authentication(error))
         }
     }
 }
@@ -267,16 +287,6 @@ fn too_many_clients() -> Bytes {
     )
 }
 
-fn source_unreachable(error: &ConnectCause) -> Bytes {
-    error_response(
-        Severity::Fatal,
-        "08001",
-        "the source database could not be reached",
-        Some(&error.to_string()),
-        None,
-    )
-}
-
 fn report(peer: Option<SocketAddr>, error: &ConnectionError, complaints: &Complaints) {
     let peer = peer.map_or_else(|| "a Unix-domain socket".to_owned(), |it| it.to_string());
     let mut text = error.to_string();
@@ -293,14 +303,23 @@ fn report(peer: Option<SocketAddr>, error: &ConnectionError, complaints: &Compla
         // Clients come and go as they please.
         ConnectionError::Opening(_)
         | ConnectionError::TooSlow
+        | ConnectionError::Authentication(
+            AuthenticationError::Client(_)
+            | AuthenticationError::Left
+            | AuthenticationError::TooSlow
+            | AuthenticationError::ShutDown,
+        )
         | ConnectionError::Session(SessionError::Client(_) | SessionError::ClientFrame(_)) => {
             tracing::debug!(%peer, "{text}");
         }
-        ConnectionError::Source(_) => sum_up(Complaint::Source, &peer, &text, complaints),
+        ConnectionError::Authentication(AuthenticationError::Source(_)) => {
+            sum_up(Complaint::Source, &peer, &text, complaints);
+        }
         ConnectionError::NoPlace => sum_up(Complaint::NoPlace, &peer, &text, complaints),
         ConnectionError::Socket(_)
         | ConnectionError::Console(_)
         | ConnectionError::Cancel(_)
+        | ConnectionError::Authentication(_)
         | ConnectionError::Session(_) => tracing::warn!(%peer, "{text}"),
     }
 }

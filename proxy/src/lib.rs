@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod admin;
+mod authentication;
 mod balance;
 mod cancel;
 pub mod capture;
@@ -29,6 +30,7 @@ mod statistics;
 mod tls;
 mod worker;
 
+pub use authentication::{AuthQuery, AuthenticationSettings, ClientKeys, UserList};
 pub use config::{Config, MirrorMode};
 pub use error::ProxyError;
 pub use tls::{ClientTls, Identity, IdentityFiles};
@@ -40,6 +42,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use admin::{Configuration, Console};
+use authentication::{Authenticator, Secrets};
 use complaints::Complaints;
 use listener::{Acceptor, Listener};
 use mirroring::{CaptureSource, Mirroring};
@@ -74,6 +77,10 @@ pub async fn run(
     });
     let numbers = Numbers::default();
     let complaints = Arc::new(Complaints::default());
+    let authenticator = Authenticator {
+        secrets: Secrets::start(&config.source, shutdown.clone()),
+        keys: Arc::default(),
+    };
     let starting = Starting {
         config: &config,
         settings: &settings,
@@ -82,6 +89,7 @@ pub async fn run(
         numbers: &numbers,
         console: &console,
         complaints: &complaints,
+        authenticator: &authenticator,
     };
     let workers = starting.workers(attendants)?;
     let clients = workers.iter().map(|worker| worker.clients.clone());
@@ -141,6 +149,7 @@ struct Starting<'a> {
     numbers: &'a Numbers,
     console: &'a Arc<Console>,
     complaints: &'a Arc<Complaints>,
+    authenticator: &'a Authenticator,
 }
 
 impl Starting<'_> {

@@ -12,6 +12,7 @@ pub use protocol::decide::statement::MirrorChoice;
 
 use tokio::sync::watch;
 
+use crate::authentication::AuthenticationSettings;
 use crate::tls::ClientTls;
 
 /// What may change while the proxy runs. What needs a restart is in [`crate::Config`].
@@ -34,6 +35,8 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// Whether clients may, or must, encrypt, and with which certificate. Default off. New clients.
     pub client_tls: ClientTls,
+    /// Where the secrets of roles come from. Default: `pg_authid`. New clients.
+    pub authentication: AuthenticationSettings,
     /// The name of the admin console's database; empty: there is none. Default `segue`. New
     /// clients.
     pub admin_database: String,
@@ -95,6 +98,7 @@ impl Default for Settings {
             admin_database: "segue".to_owned(),
             admin_users: Vec::new(),
             pause_timeout: Duration::from_secs(10),
+            authentication: AuthenticationSettings::default(),
         }
     }
 }

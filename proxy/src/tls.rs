@@ -63,7 +63,6 @@ pub struct IdentityFiles {
 #[derive(Debug)]
 pub struct Identity {
     acceptor: Arc<ServerConfig>,
-    #[expect(dead_code, reason = "SCRAM binds to it")]
     end_point: Option<Vec<u8>>,
     fingerprint: [u8; 32],
 }
@@ -111,6 +110,11 @@ impl Identity {
     pub fn mark(&self) -> String {
         let [first, second, third, fourth, ..] = self.fingerprint;
         format!("{:08x}", u32::from_be_bytes([first, second, third, fourth]))
+    }
+
+    /// The certificate's name for channel binding, where it has one.
+    pub(crate) fn end_point(&self) -> Option<&[u8]> {
+        self.end_point.as_deref()
     }
 
     /// Does the handshake. Not cancel-safe.

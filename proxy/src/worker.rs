@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::Starting;
 use crate::admin::Console;
+use crate::authentication::Authenticator;
 use crate::complaints::Complaints;
 use crate::config::Config;
 use crate::connection::{self, Surroundings};
@@ -55,6 +56,7 @@ impl Worker {
             shutdown: starting.shutdown.clone(),
             numbers: starting.numbers.clone(),
             complaints: Arc::clone(starting.complaints),
+            authenticator: starting.authenticator.clone(),
             attendant,
             console: Arc::clone(starting.console),
         };
@@ -90,6 +92,7 @@ struct Shared {
     shutdown: CancellationToken,
     numbers: Numbers,
     complaints: Arc<Complaints>,
+    authenticator: Authenticator,
     attendant: Attendant,
     console: Arc<Console>,
 }
@@ -103,6 +106,7 @@ async fn serve(shared: Shared, mut accepted: mpsc::Receiver<Accepted>) {
         shutdown,
         numbers,
         complaints,
+        authenticator,
         attendant,
         console,
     } = shared;
@@ -113,6 +117,7 @@ async fn serve(shared: Shared, mut accepted: mpsc::Receiver<Accepted>) {
     ));
     let surroundings = Rc::new(Surroundings {
         source: Source::new(&config.source),
+        authenticator,
         config,
         settings: settings.clone(),
         capture: capture.map(|source| Rc::new(source.capture())),

@@ -75,13 +75,20 @@ pub(super) struct ProxyFlags {
     /// [default: whoever is on this machine, without a password]
     #[arg(long, value_name = "ROLE[,ROLE]")]
     admin_users: Option<String>,
+    /// What asks the source for a role's SCRAM secret: `pg_authid`, off, or a query with the role's
+    /// name as $1 [default: `pg_authid`]
+    #[arg(long, value_name = "SQL")]
+    auth_query: Option<String>,
+    /// File with lines of "role" "SCRAM-SHA-256$…", looked into before the source is asked
+    #[arg(long, value_name = "FILE")]
+    auth_file: Option<String>,
     /// Serve /metrics, /healthz, /readyz, /status and /report there [default: nowhere]
     #[arg(long, value_name = "ADDR")]
     metrics: Option<String>,
 }
 
 impl ProxyFlags {
-    pub(super) fn settings(self) -> [(Setting, Option<String>); 20] {
+    pub(super) fn settings(self) -> [(Setting, Option<String>); 22] {
         [
             (Setting::Listen, self.listen),
             (Setting::Mirror, self.mirror),
@@ -105,6 +112,8 @@ impl ProxyFlags {
             (Setting::PauseTimeout, self.pause_timeout),
             (Setting::AdminDatabase, self.admin_database),
             (Setting::AdminUsers, self.admin_users),
+            (Setting::AuthQuery, self.auth_query),
+            (Setting::AuthFile, self.auth_file),
             (Setting::Metrics, self.metrics),
         ]
     }

@@ -4,6 +4,7 @@
 
 mod client_tls;
 mod layers;
+mod secrets;
 mod setting;
 #[cfg(test)]
 mod tests;
@@ -19,7 +20,7 @@ use control::dsn::{Defaults, Dsn, Password};
 use control::server::Route;
 use proxy::address::Address;
 use proxy::settings::{IdleLimits, MirrorChoice, SyncPolicy, SyncSettings};
-use proxy::{ClientTls, MirrorMode};
+use proxy::{AuthenticationSettings, ClientTls, MirrorMode};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 pub(crate) use self::layers::Environment;
@@ -68,6 +69,8 @@ pub(crate) struct Settings {
     pub(crate) admin_database: String,
     /// Who may use the console, if not whoever is on this machine.
     pub(crate) admin_users: Vec<String>,
+    /// Where the proxy finds the secrets of roles.
+    pub(crate) authentication: AuthenticationSettings,
     /// The proxy's endpoint.
     pub(crate) metrics: Option<SocketAddr>,
     /// The reconciler's endpoint.
@@ -161,6 +164,7 @@ impl Settings {
             pause_timeout: self.pause_timeout,
             admin_database: self.admin_database.clone(),
             admin_users: self.admin_users.clone(),
+            authentication: self.authentication.clone(),
         }
     }
 
@@ -214,6 +218,7 @@ impl Settings {
             Setting::Source => self.source != other.source,
             Setting::Target => self.target != other.target,
             Setting::HttpTokenFile => self.http_token != other.http_token,
+            Setting::AuthFile => self.authentication.file != other.authentication.file,
             _ => self.text(setting) != other.text(setting),
         }
     }
@@ -300,6 +305,7 @@ impl Judge {
             pause_timeout: self.or_default(Setting::PauseTimeout, duration),
             admin_database: self.or_default(Setting::AdminDatabase, admin_database),
             admin_users: self.value(Setting::AdminUsers, roles).unwrap_or_default(),
+            authentication: self.authentication(),
             metrics: self.endpoint(Setting::Metrics, http_token.is_some()),
             http: self.endpoint(Setting::Http, http_token.is_some()),
             tables: self.value(Setting::Tables, list).unwrap_or_default(),

@@ -50,6 +50,10 @@ pub(crate) enum Setting {
     AdminDatabase,
     /// Roles that may use the admin console, comma-separated.
     AdminUsers,
+    /// What asks the source for the SCRAM secret of a role.
+    AuthQuery,
+    /// File with SCRAM secrets of roles.
+    AuthFile,
     /// Address of the proxy's metrics and health endpoint.
     Metrics,
     /// Address of the reconciler's metrics and health endpoint.
@@ -116,7 +120,7 @@ const fn facts(name: &'static str, default: &'static str, change: Change) -> Fac
 
 impl Setting {
     /// All of them, in the order in which problems are reported.
-    pub(crate) const ALL: [Self; 27] = [
+    pub(crate) const ALL: [Self; 29] = [
         Self::Source,
         Self::Target,
         Self::Listen,
@@ -138,6 +142,8 @@ impl Setting {
         Self::PauseTimeout,
         Self::AdminDatabase,
         Self::AdminUsers,
+        Self::AuthQuery,
+        Self::AuthFile,
         Self::Metrics,
         Self::Http,
         Self::HttpTokenFile,
@@ -184,6 +190,8 @@ impl Setting {
             Self::PauseTimeout => facts("pause_timeout", "10s", AtOnce),
             Self::AdminDatabase => facts("admin_database", "segue", NewClients),
             Self::AdminUsers => facts("admin_users", "none", NewClients),
+            Self::AuthQuery => facts("auth_query", "pg_authid", NewClients),
+            Self::AuthFile => facts("auth_file", "none", NewClients),
             Self::Metrics => facts("metrics", "none", Restart),
             Self::Http => facts("http", "none", Restart),
             Self::HttpTokenFile => facts("http_token_file", "none", Restart),

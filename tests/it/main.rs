@@ -44,6 +44,8 @@ mod negotiation;
 #[cfg(test)]
 mod replication;
 #[cfg(test)]
+mod scram;
+#[cfg(test)]
 mod servers;
 #[cfg(test)]
 mod signals;

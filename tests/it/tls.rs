@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use crate::SEGUE;
 
 /// A server that speaks TLS, with a `pg_hba.conf` of its own.
-async fn server(hba: &str, certificate: &Issued, authority: &Authority) -> Server {
+pub(crate) async fn server(hba: &str, certificate: &Issued, authority: &Authority) -> Server {
     let files = certificate.for_servers().unwrap();
     let rules = files.certificate.with_extension("hba");
     std::fs::write(&rules, format!("local all all trust\n{hba}\n")).unwrap();
@@ -36,18 +36,18 @@ async fn server(hba: &str, certificate: &Issued, authority: &Authority) -> Serve
 }
 
 /// A proxy before `source`, with these flags.
-async fn proxy(source: &str, flags: &[&str]) -> Segue {
+pub(crate) async fn proxy(source: &str, flags: &[&str]) -> Segue {
     let launch = Launch::new(SEGUE, &Database::new(1, "x"), &Database::new(1, "x"));
     let launch = launch.with_uris(Some(source), None);
     launch.proxy(flags).await.unwrap()
 }
 
-fn path(path: &std::path::Path) -> &str {
+pub(crate) fn path(path: &std::path::Path) -> &str {
     path.to_str().unwrap()
 }
 
 /// psql with further `keyword=value` pairs.
-fn psql(database: &Database, keywords: &str, sql: &str) -> Output {
+pub(crate) fn psql(database: &Database, keywords: &str, sql: &str) -> Output {
     let mut command = client_program("psql", database).unwrap();
     command.env_remove("PGHOST");
     let string = format!(
@@ -59,7 +59,7 @@ fn psql(database: &Database, keywords: &str, sql: &str) -> Output {
 }
 
 #[track_caller]
-fn works(database: &Database, keywords: &str, sql: &str) -> String {
+pub(crate) fn works(database: &Database, keywords: &str, sql: &str) -> String {
     let output = psql(database, keywords, sql);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{keywords}: {errors}");
@@ -67,7 +67,7 @@ fn works(database: &Database, keywords: &str, sql: &str) -> String {
 }
 
 #[track_caller]
-fn fails(database: &Database, keywords: &str, expected: &str) {
+pub(crate) fn fails(database: &Database, keywords: &str, expected: &str) {
     let output = psql(database, keywords, "SELECT 1");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "{keywords}: {output:?}");

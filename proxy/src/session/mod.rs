@@ -20,6 +20,7 @@ mod watched;
 use std::io;
 use std::rc::Rc;
 
+use bytes::BytesMut;
 use protocol::decide::reply_queue::{ReplyQueue, Request};
 use protocol::wire::backend::TransactionStatus;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -75,6 +76,15 @@ enum Step {
     Incomplete,
 }
 
+/// What both sides have said on a connection whose startup packet has been sent.
+#[derive(Debug)]
+pub(crate) struct Introduced {
+    /// What the client said and the source has not heard.
+    pub(crate) from_client: BytesMut,
+    /// What the source said and the client has not heard.
+    pub(crate) from_source: BytesMut,
+}
+
 /// One client connection and its connection to the source.
 #[derive(Debug)]
 pub(crate) struct Session<C, S> {
@@ -108,15 +118,27 @@ where
 {
     /// A session whose startup packet is the first thing to send to the source.
     pub(crate) fn new(client: C, source: S, opening: Opening, member: Member) -> Self {
-        let mut from_client = Channel::starting_with(opening.rest);
-        from_client.insert().extend_from_slice(&opening.packet);
+        let said = Introduced {
+            from_client: opening.rest,
+            from_source: BytesMut::new(),
+        };
+        let mut session = Self::introduced(client, source, said, member);
+        session
+            .from_client
+            .insert()
+            .extend_from_slice(&opening.packet);
+        session
+    }
+
+    /// A session whose startup packet has been sent.
+    pub(crate) fn introduced(client: C, source: S, said: Introduced, member: Member) -> Self {
         let mut queue = ReplyQueue::new();
         queue.push(Request::Startup, Note::Nothing);
         Self {
             client,
             source,
-            from_client,
-            from_source: Channel::default(),
+            from_client: Channel::starting_with(said.from_client),
+            from_source: Channel::starting_with(said.from_source),
             client_state: Peer::Talking,
             source_state: Peer::Talking,
             source_error: None,
