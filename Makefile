@@ -1,11 +1,11 @@
 # Two commands are all: `git clone`, then one of these. Each installs what is missing (Debian) first.
 CARGO ?= cargo
 
-.PHONY: help demo test lint bench microbench soak chaos regress isolation setup
+.PHONY: help demo test lint bench microbench soak chaos regress isolation driver-suites setup
 .DEFAULT_GOAL := help
 
 help: ## This list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
 
 demo: setup ## The whole story on two servers of its own, in about a minute after building
 	$(CARGO) build --quiet --package segue --package harness --bin segue --bin demo
@@ -43,6 +43,11 @@ regress: setup ## PostgreSQL's own regression suite, directly and through the pr
 isolation: setup ## PostgreSQL's isolation suite, in the same way
 	$(CARGO) build --quiet --package segue --package harness --bin segue --bin suites
 	@source=$$(tests/suites/prepare.sh) && $(CARGO) run --quiet --package harness --bin suites -- $@ "$(MIRROR)" "$$source" $(TESTS)
+
+driver-suites: setup ## The test suites of pgx and asyncpg, directly and through the proxy (MIRROR=on|off SUITES=..)
+	@tests/drivers/suites.sh
+	$(CARGO) build --quiet --package segue --package harness --bin segue --bin driver_suites
+	@$(CARGO) run --quiet --package harness --bin driver_suites -- "$(MIRROR)" $(SUITES)
 
 setup: ## What building and testing needs, installed if missing
 	@tests/setup.sh
