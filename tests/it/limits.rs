@@ -6,7 +6,7 @@ use std::process::Command;
 use harness::guardian::Guardian;
 use harness::raw_client::{RawClient, message::query};
 use harness::tool::client_program;
-use harness::{Bed, Launch, Segue, server};
+use harness::{Authentication, Bed, Installation, Launch, Segue, Server, ServerOptions, server};
 
 use crate::{SEGUE, ways};
 
@@ -163,4 +163,36 @@ async fn bytes_that_are_no_startup_packet_cost_nothing_but_their_connection() {
     let proxied = bed.source.through(proxy.port());
     RawClient::connect(&proxied).await.unwrap();
     assert_eq!(proxy.terminate().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_message_before_the_password_is_as_small_as_the_server_wants_it() {
+    let options = ServerOptions {
+        authentication: Authentication::Scram,
+        ..ServerOptions::default()
+    };
+    let installation = Installation::for_source().unwrap();
+    let server = Server::start(installation, options).await.unwrap();
+    let database = server.database("postgres");
+    let ways = ways::Ways::to(&database).await;
+    let mut seen = Vec::new();
+    for (_, database) in ways.all() {
+        let mut client = RawClient::greeting(&database, 196_608, &[]).await.unwrap();
+        client.until_tag(b'R', 1).await.unwrap();
+        let huge = [&b"p"[..], &i32::MAX.to_be_bytes(), &[0; 4096]].concat();
+        client.send(&huge).await.unwrap();
+        seen.push(client.to_end().await.unwrap());
+        // One that is allowed by the protocol and not by the server is refused by its length alone.
+        let mut client = RawClient::greeting(&database, 196_608, &[]).await.unwrap();
+        client.until_tag(b'R', 1).await.unwrap();
+        let large = [&b"p"[..], &100_000_000_i32.to_be_bytes(), &[0; 4096]].concat();
+        client.send(&large).await.unwrap();
+        seen.push(client.to_end().await.unwrap());
+    }
+    assert_eq!(seen[3], seen[1], "relayed");
+    assert_eq!(seen[5], seen[1], "captured");
+    for frames in &seen {
+        assert!(frames.iter().all(|frame| frame.tag == b'E'), "{frames:?}");
+    }
+    ways.finish().await;
 }

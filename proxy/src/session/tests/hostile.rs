@@ -74,7 +74,7 @@ async fn talk(peer: DuplexStream, speech: Vec<u8>) {
             writing.shutdown().await.unwrap_or_default();
         }
     };
-    let (_, heard_all) = tokio::join!(said, reading.read_to_end(&mut heard));
+    let ((), heard_all) = tokio::join!(said, reading.read_to_end(&mut heard));
     heard_all.map(drop).unwrap_or_default();
 }
 
@@ -93,7 +93,7 @@ fn survives(capture: Option<Rc<Capture>>, from_client: Vec<u8>, from_source: Vec
                 session
             )
         };
-        let (_, _, session) = tokio::time::timeout(PATIENCE, talking)
+        let ((), (), session) = tokio::time::timeout(PATIENCE, talking)
             .await
             .expect("it hangs");
         // Whatever it said of its peers, it has not panicked.
