@@ -157,6 +157,20 @@ mod tests {
     }
 
     #[test]
+    fn every_setting_has_its_flag() {
+        let mut command = Arguments::command();
+        command.build();
+        let flags: Vec<String> = command
+            .get_subcommands()
+            .flat_map(clap::Command::get_arguments)
+            .filter_map(|flag| Some(format!("--{}", flag.get_long()?)))
+            .collect();
+        for setting in Setting::ALL {
+            assert!(flags.contains(&setting.flag()), "{}", setting.flag());
+        }
+    }
+
+    #[test]
     fn every_command_has_an_example() {
         let mut command = Arguments::command();
         command.build();

@@ -169,7 +169,8 @@ END;
 
 #[tokio::test]
 async fn clients_notice_nothing_of_a_pause_but_a_wait() {
-    let (bed, proxy, console) = passing(&[]).await;
+    // Captured sessions, which ask for themselves too.
+    let (bed, proxy, console) = passing(&["--mirror", "dry"]).await;
     let proxied = bed.source.through(proxy.port());
     let script = file("load.sql", LOAD);
     let load = tokio::task::spawn_blocking({
@@ -315,6 +316,7 @@ async fn settings_are_changed_by_hand_by_the_file_and_by_a_signal() {
     assert_eq!(row("clients_max").await, "8|1000|new clients|console");
     let error = refused(&console, "SET workers = 2").await;
     assert_eq!(error.code().code(), "55P02");
+    refused(&console, "SET source = 'postgres://al:s3cret@old/shop'").await;
     let error = refused(&console, "SET clients_max = many").await;
     assert!(
         error.message().contains("clients_max: \"many\""),
@@ -349,9 +351,11 @@ async fn settings_are_changed_by_hand_by_the_file_and_by_a_signal() {
         "clients_max is 9, was 8",
         "workers has changed, which takes effect at the next start",
         "clients_max is 10, was 9",
+        "was told to SET clients_max by postgres at 127.0.0.1",
     ] {
         assert!(log.contains(line), "{line:?} is not in {log}");
     }
+    assert!(!log.contains("s3cret"), "{log}");
 }
 
 #[tokio::test]

@@ -140,14 +140,27 @@ pub(super) fn columns(command: &Command) -> Option<Columns> {
     }
 }
 
+/// A command that changes something, for the log. A value is left out: somebody may try to set a
+/// connection string.
+fn told(command: &Command) -> Option<String> {
+    match command {
+        Command::Pause(_) => Some("PAUSE".to_owned()),
+        Command::Resume => Some("RESUME".to_owned()),
+        Command::Kill(number) => Some(format!("KILL {number}")),
+        Command::Set { name, .. } => Some(format!("SET {name}")),
+        Command::Reload => Some("RELOAD".to_owned()),
+        Command::Show(_) | Command::ShowSetting(_) | Command::Courtesy(_) => None,
+    }
+}
+
 /// Does what `visitor` asks for.
 pub(super) async fn perform(
     console: &Console,
     command: &Command,
     visitor: &str,
 ) -> Result<Done, Refused> {
-    if columns(command).is_none() {
-        tracing::info!("the admin console got {command:?} from {visitor}");
+    if let Some(words) = told(command) {
+        tracing::info!("the admin console was told to {words} by {visitor}");
     }
     match command {
         Command::Show(subject) => Ok(shown(show::table(console, *subject).await)),

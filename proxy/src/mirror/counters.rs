@@ -94,6 +94,8 @@ impl Counters {
             queued: self.queued.load(Ordering::Relaxed),
             deferred: list(&self.deferred),
             failed: list(&self.failed),
+            sync_confirmed: self.confirmed.load(Ordering::Relaxed),
+            sync_unconfirmed: list(&self.unconfirmed),
             staleness_p50: quantiles.map(|(median, _)| median),
             staleness_p99: quantiles.map(|(_, high)| high),
         }
@@ -125,6 +127,10 @@ pub(crate) struct Tally {
     pub(crate) queued: usize,
     pub(crate) deferred: Vec<(&'static str, u64)>,
     pub(crate) failed: Vec<(&'static str, u64)>,
+    /// Commits under `sync` that were acknowledged once the target had them.
+    pub(crate) sync_confirmed: u64,
+    /// Those that were acknowledged without it, by reason.
+    pub(crate) sync_unconfirmed: Vec<(&'static str, u64)>,
     /// Over about the last minute; nothing if nothing was mirrored in it.
     pub(crate) staleness_p50: Option<Duration>,
     pub(crate) staleness_p99: Option<Duration>,

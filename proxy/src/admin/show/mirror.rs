@@ -45,8 +45,14 @@ fn known(mirror: &MirrorHandle) -> Vec<Vec<Value>> {
         fact("accepted", tally.accepted.to_string()),
         fact("deferred", sum(&tally.deferred)),
         fact("failed", sum(&tally.failed)),
+        fact("sync_confirmed", tally.sync_confirmed.to_string()),
+        fact("sync_unconfirmed", sum(&tally.sync_unconfirmed)),
     ];
-    for (item, reasons) in [("deferred", tally.deferred), ("failed", tally.failed)] {
+    for (item, reasons) in [
+        ("deferred", tally.deferred),
+        ("failed", tally.failed),
+        ("sync_unconfirmed", tally.sync_unconfirmed),
+    ] {
         let reasons = reasons.iter();
         rows.extend(reasons.map(|(reason, total)| count(item, reason, *total)));
     }
