@@ -58,6 +58,8 @@ mod sync;
 #[cfg(test)]
 mod tls;
 #[cfg(test)]
+mod tls_source;
+#[cfg(test)]
 mod versions;
 #[cfg(test)]
 mod ways;

@@ -15,20 +15,25 @@ use tokio::net::TcpStream;
 
 use crate::SEGUE;
 
-/// A server that speaks TLS, with a `pg_hba.conf` of its own.
-pub(crate) async fn server(hba: &str, certificate: &Issued, authority: &Authority) -> Server {
+/// The settings of a server that speaks TLS, with a `pg_hba.conf` of its own.
+pub(crate) fn tls_settings(hba: &str, certificate: &Issued, authority: &Authority) -> Vec<String> {
     let files = certificate.for_servers().unwrap();
     let rules = files.certificate.with_extension("hba");
     std::fs::write(&rules, format!("local all all trust\n{hba}\n")).unwrap();
     let set = |name: &str, path: &std::path::Path| format!("{name}={}", path.display());
+    vec![
+        "ssl=on".to_owned(),
+        set("ssl_cert_file", &files.certificate),
+        set("ssl_key_file", &files.key),
+        set("ssl_ca_file", authority.path()),
+        set("hba_file", &rules),
+    ]
+}
+
+/// A server that speaks TLS, with a `pg_hba.conf` of its own.
+pub(crate) async fn server(hba: &str, certificate: &Issued, authority: &Authority) -> Server {
     let options = ServerOptions {
-        settings: vec![
-            "ssl=on".to_owned(),
-            set("ssl_cert_file", &files.certificate),
-            set("ssl_key_file", &files.key),
-            set("ssl_ca_file", authority.path()),
-            set("hba_file", &rules),
-        ],
+        settings: tls_settings(hba, certificate, authority),
         ..ServerOptions::default()
     };
     let installation = Installation::for_source().unwrap();
