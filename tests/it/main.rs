@@ -10,6 +10,8 @@ mod broken_backends;
 #[cfg(test)]
 mod capture_table;
 #[cfg(test)]
+mod capture_transactions;
+#[cfg(test)]
 mod chaos;
 #[cfg(test)]
 mod commands;

@@ -26,7 +26,7 @@ async fn pair() -> (TcpStream, Connection) {
 async fn listen() -> (TcpListener, Dsn) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let text = format!("postgres://me@127.0.0.1:{port}/d?connect_timeout=5");
+    let text = format!("postgres://me@127.0.0.1:{port}/d?connect_timeout=5&sslmode=disable");
     (listener, Dsn::parse(&text, &Defaults::default()).unwrap())
 }
 
