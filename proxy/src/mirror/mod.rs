@@ -7,6 +7,7 @@
 
 mod breaker;
 mod counters;
+mod lateness;
 mod ledger;
 mod queue;
 mod records;
@@ -65,6 +66,8 @@ pub enum DropReason {
     Floor,
     /// The target holds something newer.
     Newer,
+    /// It waited for so long that the log has brought it, as it had brought others.
+    Late,
     /// A unique or exclusion constraint, because rows are at different points in time (rule 10).
     UniqueViolation,
     /// The log, or another writer, holds the row.
@@ -87,13 +90,14 @@ pub enum DropReason {
 
 impl DropReason {
     /// Each of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::QueueFull,
         Self::TargetDown,
         Self::ConnectionLost,
         Self::GateShut,
         Self::Floor,
         Self::Newer,
+        Self::Late,
         Self::UniqueViolation,
         Self::LockTimeout,
         Self::ConstraintViolation,
@@ -114,6 +118,7 @@ impl DropReason {
             Self::GateShut => "gate_shut",
             Self::Floor => "floor",
             Self::Newer => "newer",
+            Self::Late => "late",
             Self::UniqueViolation => "unique_violation",
             Self::LockTimeout => "lock_timeout",
             Self::ConstraintViolation => "constraint_violation",

@@ -236,6 +236,8 @@ impl Mirror {
             Some(DropReason::TargetSchema)
         } else if self.shunned.holds_one_of(&transaction.early, now) {
             Some(DropReason::TargetSchema)
+        } else if self.lateness.is_too_late(transaction.committed, now) {
+            Some(DropReason::Late)
         } else {
             None
         };
@@ -285,6 +287,10 @@ impl Mirror {
                 let mut rest = Vec::with_capacity(group.len());
                 for (place, envelope) in group.into_iter().enumerate() {
                     if members.contains(&place) {
+                        if reason == DropReason::Newer {
+                            let committed = envelope.transaction.committed;
+                            self.lateness.refused(committed, now);
+                        }
                         self.ledger.dropped(envelope, reason);
                     } else {
                         rest.push(envelope);

@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::breaker::Breaker;
+use super::lateness::Lateness;
 use super::ledger::Ledger;
 use super::queue::{Envelope, Hurry, Work};
 use super::session::Session;
@@ -38,6 +39,7 @@ pub(super) struct Mirror {
     pub(super) breaker: Breaker,
     pub(super) ledger: Ledger,
     pub(super) shunned: Shunned,
+    pub(super) lateness: Lateness,
     pub(super) shutdown: CancellationToken,
 }
 
@@ -65,6 +67,7 @@ impl Mirror {
             breaker: Breaker::new(work.load),
             ledger,
             shunned: Shunned::default(),
+            lateness: Lateness::default(),
             shutdown,
         }
     }
