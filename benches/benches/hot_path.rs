@@ -125,7 +125,7 @@ async fn connection() -> Connection {
         let (mut socket, _) = listener.accept().await.expect("a client");
         let mut startup = [0; 1024];
         assert!(socket.read(&mut startup).await.expect("a startup packet") > 0);
-        let ready = b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I";
+        let ready = b"R\0\0\0\x08\0\0\0\0K\0\0\0\x0c\0\0\0\x01\0\0\0\x01Z\0\0\0\x05I";
         socket.write_all(ready).await.expect("a client that reads");
         socket
     };

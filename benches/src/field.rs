@@ -19,7 +19,7 @@ use crate::{Plan, Way, load};
 /// Where Debian installs it; it is not in everybody's PATH.
 const PGBOUNCER: &str = "/usr/sbin/pgbouncer";
 
-/// Room for the idle connections through one proxy and for everything else.
+/// Room for everything but idle connections.
 const CONNECTIONS_MAX: usize = 200;
 
 /// All that stands by for the measurements.
@@ -45,7 +45,10 @@ impl Field {
     pub(crate) async fn prepare(plan: &Plan) -> Result<Self> {
         let options = ServerOptions {
             durability: Durability::Durable,
-            settings: vec![format!("max_connections={}", CONNECTIONS_MAX + plan.idle)],
+            settings: vec![format!(
+                "max_connections={}",
+                CONNECTIONS_MAX + 2 * plan.idle
+            )],
             ..ServerOptions::default()
         };
         let pair = Pair::start(options).await?;

@@ -33,7 +33,8 @@ pub(crate) async fn measure(
         return Ok(figures);
     }
     field.start_reconciler().await?;
-    let ways = [Way::Pgbouncer, Way::PassThrough, Way::DualWrite];
+    // A pooler keeps its connections to the server when the clients have left.
+    let ways = [Way::PassThrough, Way::DualWrite, Way::Pgbouncer];
     for way in ways.into_iter().filter(|way| field.has(*way)) {
         let open = field.open(way).await?;
         if let Some(pid) = open.proxy {
