@@ -4,6 +4,7 @@
 //! hot path. Does not keep long texts: they are rarely seen twice.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 
 use protocol::decide::statement::{Analysis, DeferReason, Mode, SessionKnowledge, Write};
@@ -13,6 +14,9 @@ use xxhash_rust::xxh3::xxh3_128;
 const ENTRIES_MAX: usize = 4096;
 /// Bytes of rewritten text in one generation.
 const BYTES_MAX: usize = 8 << 20;
+
+/// An odd number without pattern (2^64 / golden ratio).
+const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// What an analysis depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,9 +46,38 @@ impl CacheKey {
 /// Analyses by key: those used lately, and those used before.
 #[derive(Debug, Default)]
 pub(super) struct AnalysisCache {
-    recent: HashMap<CacheKey, Rc<Analysis>>,
+    recent: Analyses,
     recent_bytes: usize,
-    earlier: HashMap<CacheKey, Rc<Analysis>>,
+    earlier: Analyses,
+}
+
+type Analyses = HashMap<CacheKey, Rc<Analysis>, BuildHasherDefault<Mixed>>;
+
+/// Mixes the parts of a key, which are hashes already.
+#[derive(Debug, Default)]
+struct Mixed(u64);
+
+impl Hasher for Mixed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64((*byte).into());
+        }
+    }
+
+    fn write_u64(&mut self, part: u64) {
+        self.0 = (self.0 ^ part).rotate_left(23).wrapping_mul(MIX);
+    }
+
+    fn write_u128(&mut self, part: u128) {
+        let halves = [part >> 64, part & u128::from(u64::MAX)];
+        for half in halves {
+            self.write_u64(u64::try_from(half).unwrap_or_default());
+        }
+    }
 }
 
 impl AnalysisCache {

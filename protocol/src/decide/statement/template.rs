@@ -187,8 +187,13 @@ const fn is_name(byte: u8) -> bool {
 }
 
 fn mentions_ignoring_case(text: &str, word: &str) -> bool {
+    let first = word.as_bytes().first().map(u8::to_ascii_lowercase);
     let mut windows = text.as_bytes().windows(word.len());
-    windows.any(|window| window.eq_ignore_ascii_case(word.as_bytes()))
+    windows.any(|window| {
+        // Nearly every place is done with after its first byte.
+        window.first().map(u8::to_ascii_lowercase) == first
+            && window.eq_ignore_ascii_case(word.as_bytes())
+    })
 }
 
 #[cfg(test)]

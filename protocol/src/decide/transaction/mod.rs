@@ -330,6 +330,10 @@ impl ClientTransaction {
 
 /// What counts is the last version of each key in the source transaction (rule 3).
 fn last_versions(rows: Vec<TransactionRow>) -> Vec<TransactionRow> {
+    // Most transactions write one row.
+    if rows.len() < 2 {
+        return rows;
+    }
     let mut places: HashMap<RowKey, usize> = HashMap::with_capacity(rows.len());
     let mut last: Vec<TransactionRow> = Vec::with_capacity(rows.len());
     for row in rows {
