@@ -10,7 +10,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use harness::{Bed, Database, Pair, installation::workspace, tool};
+use harness::{Bed, Database, Installation, Pair, ServerOptions, installation::workspace, tool};
 
 use crate::ground::Ground;
 
@@ -26,8 +26,11 @@ struct Stage {
 impl Stage {
     /// Both are copies of one database, so that even their OIDs are equal.
     async fn new() -> Self {
+        Self::on(Pair::shared().await.unwrap()).await
+    }
+
+    async fn on(pair: &Pair) -> Self {
         let schema = std::fs::read_to_string(programs().join("schema.sql")).unwrap();
-        let pair = Pair::shared().await.unwrap();
         let copies: [Bed; 2] = pair.copies(&schema, 2).await.unwrap().try_into().unwrap();
         let [direct, bed] = copies;
         Self {
@@ -63,12 +66,29 @@ async fn psql_sees_no_difference() {
 
 #[tokio::test]
 async fn psycopg_sees_no_difference() {
-    python("psycopg", 25).await;
+    check(python("psycopg"), "Python 3", 25).await;
+}
+
+/// psycopg's libpq is that of 18: cancel keys are longer then.
+#[tokio::test]
+async fn psycopg_sees_no_difference_by_protocol_3_2() {
+    let (Some(newest), Some(mut program)) = (Installation::of(18), python("psycopg")) else {
+        println!("skipped: PostgreSQL 18 and psycopg are not both here");
+        return;
+    };
+    program.env("PGMINPROTOCOLVERSION", "3.2");
+    program.env("PGMAXPROTOCOLVERSION", "latest");
+    let pair = Pair::of(newest.clone(), newest, ServerOptions::default()).await;
+    let pair = pair.unwrap();
+    let stage = Stage::on(&pair).await;
+    stage
+        .check(25, async |database| output(&program, database))
+        .await;
 }
 
 #[tokio::test]
 async fn asyncpg_sees_no_difference() {
-    python("asyncpg", 50).await;
+    check(python("asyncpg"), "Python 3", 50).await;
 }
 
 #[tokio::test]
@@ -111,14 +131,13 @@ async fn tokio_postgres_sees_no_difference() {
     Stage::new().await.check(30, tokio_postgres::run).await;
 }
 
-async fn python(driver: &str, captured_min: u64) {
+fn python(driver: &str) -> Option<Command> {
     let script = programs().join(driver).join("scenarios.py");
-    let program = fetched("python/bin/python").map(|interpreter| {
+    fetched("python/bin/python").map(|interpreter| {
         let mut command = Command::new(interpreter);
         command.arg(script);
         command
-    });
-    check(program, "Python 3", captured_min).await;
+    })
 }
 
 /// Runs a program that takes a URL, if the set-up could bring it.
@@ -127,21 +146,25 @@ async fn check(program: Option<Command>, needs: &str, captured_min: u64) {
         println!("skipped: the driver is not in target/drivers; the set-up needs {needs} for it");
         return;
     };
-    let run = async |database: &Database| {
-        let mut command = Command::new("timeout");
-        command.arg(PATIENCE).arg(program.get_program());
-        command.args(program.get_args()).arg(database.uri());
-        command.envs(
-            program
-                .get_envs()
-                .filter_map(|(name, value)| Some((name, value?))),
-        );
-        let output = command.stdin(Stdio::null()).output().unwrap();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{}: {errors}", output.status);
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    };
+    let run = async |database: &Database| output(&program, database);
     Stage::new().await.check(captured_min, run).await;
+}
+
+/// What the program prints about a database.
+fn output(program: &Command, database: &Database) -> String {
+    let environment = program.get_envs();
+    let output = Command::new("timeout")
+        .arg(PATIENCE)
+        .arg(program.get_program())
+        .args(program.get_args())
+        .arg(database.uri())
+        .envs(environment.filter_map(|(name, value)| Some((name, value?))))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {errors}", output.status);
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// Errors are part of what psql shows.
