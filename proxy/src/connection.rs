@@ -31,7 +31,7 @@ use crate::metrics;
 use crate::registry::{Captured, Identity, Registry};
 use crate::session::{Session, SessionError};
 use crate::settings::{LiveSettings, Settings};
-use crate::source::{self, Source, SourceStream};
+use crate::source::{Source, SourceStream};
 use crate::startup::{self, Opening, OpeningError, Wanted};
 
 /// What the connections of one worker share.
@@ -206,13 +206,17 @@ async fn visit(
     mut visitor: Visitor<ClientStream>,
 ) -> Result<(), LoginError> {
     let console = Arc::clone(&surroundings.console);
-    let source = async {
-        let route = surroundings.source.route(settings)?;
-        source::connect(&route).await
+    let introduce = async |client: &mut ClientStream, opening: Opening| {
+        let route = surroundings.source.route(settings);
+        let route = route.map_err(AuthenticationError::Source)?;
+        let authenticator = &surroundings.authenticator;
+        authenticator
+            .introduce(client, opening, (&route, settings))
+            .await
     };
     let admitted = async {
         let database = console.source.database();
-        let admitted = visitor.admit(settings, source, database);
+        let admitted = visitor.admit(settings, introduce, database);
         let in_time = tokio::time::timeout(settings.startup_timeout, admitted).await;
         in_time.unwrap_or(Err(LoginError::TooSlow))
     };

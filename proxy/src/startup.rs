@@ -240,6 +240,7 @@ async fn packet(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tls::IdentityFiles;
 
     const SSL: &[u8] = b"\0\0\0\x08\x04\xd2\x16\x2f";
     const STARTUP: &[u8] = b"\0\0\0\x11\0\x03\0\0user\0me\0\0";
@@ -308,5 +309,66 @@ mod tests {
         let (wanted, answer) = said(&SSL.repeat(10)).await;
         assert!(matches!(wanted, Err(OpeningError::Insistent)));
         assert!(answer.len() <= ENCRYPTION_REQUESTS_MAX + 1);
+    }
+
+    /// A proxy's certificate, and the two ends of a connection to it.
+    async fn connected() -> (ClientTls, tokio::net::TcpStream, ClientStream) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let stem = std::env::temp_dir().join(format!(
+            "segue-startup-{}-{:?}",
+            std::process::id(),
+            std::thread::current().id()
+        ));
+        let files = IdentityFiles {
+            certificate: stem.with_extension("crt"),
+            key: stem.with_extension("key"),
+            authorities: None,
+        };
+        std::fs::write(&files.certificate, certificate.pem()).unwrap();
+        std::fs::write(&files.key, key.serialize_pem()).unwrap();
+        let narrow = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&files.key, narrow).unwrap();
+        let identity = Identity::read(&files).unwrap();
+        std::fs::remove_file(files.certificate).unwrap();
+        std::fs::remove_file(files.key).unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let far = tokio::net::TcpStream::connect(listener.local_addr().unwrap());
+        let (far, near) = tokio::join!(far, listener.accept());
+        let tls = ClientTls::Require(identity.into());
+        (tls, far.unwrap(), ClientStream::Tcp(near.unwrap().0))
+    }
+
+    /// Begins TLS at once, naming this protocol.
+    async fn begin(far: tokio::net::TcpStream, alpn: Option<&[u8]>) -> io::Result<()> {
+        let uri = "postgres://a@localhost/b?sslmode=require";
+        let dsn = control::Dsn::parse(uri, &control::Defaults::default()).unwrap();
+        let tls = control::tls::ServerTls::of(&dsn).unwrap().unwrap();
+        let mut stream = tls.naming(alpn).handshake(far).await?;
+        stream.write_all(STARTUP).await?;
+        stream.flush().await
+    }
+
+    #[tokio::test]
+    async fn tls_that_begins_at_once_has_to_name_the_protocol() {
+        let (tls, far, near) = connected().await;
+        let (opened, begun) = tokio::join!(open(near, &tls), begin(far, Some(ALPN)));
+        begun.unwrap();
+        let (client, wanted) = opened.unwrap();
+        assert!(client.is_encrypted() && matches!(wanted, Wanted::Session(_)));
+
+        let (tls, far, near) = connected().await;
+        let (opened, _) = tokio::join!(open(near, &tls), begin(far, None));
+        assert!(
+            matches!(opened, Err(OpeningError::NoProtocol)),
+            "{opened:?}"
+        );
+        let (tls, far, near) = connected().await;
+        let (opened, _) = tokio::join!(open(near, &tls), begin(far, Some(b"http/1.1")));
+        assert!(
+            matches!(opened, Err(OpeningError::Handshake(_))),
+            "{opened:?}"
+        );
     }
 }

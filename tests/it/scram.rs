@@ -275,3 +275,22 @@ async fn the_servers_own_certificate_on_the_proxy_needs_no_secret() {
         "al"
     );
 }
+
+#[tokio::test]
+async fn administrators_authenticate_over_tls_on_both_sides_too() {
+    let ground = Ground::new().await;
+    for to_source in ["disable", "require"] {
+        let proxy = ground.proxy(to_source, &["--admin-users", "al"]).await;
+        let console = ground.through(&proxy, "al", "open sesame").of_name("segue");
+        for keywords in ["sslmode=require channel_binding=require", "sslmode=disable"] {
+            let shown = works(&console, keywords, "SHOW VERSION");
+            assert!(shown.contains("segue"), "{to_source} {keywords}: {shown}");
+        }
+        let wrong = console.clone().with_password(Some("wrong".to_owned()));
+        fails(
+            &wrong,
+            "sslmode=require",
+            "password authentication failed for user \"al\"",
+        );
+    }
+}

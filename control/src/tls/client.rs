@@ -52,11 +52,19 @@ impl ServerTls {
         self.negotiation
     }
 
+    /// The same, naming another protocol or none; for tests of servers.
+    #[must_use]
+    pub fn naming(&self, protocol: Option<&[u8]>) -> Self {
+        let mut config = ClientConfig::clone(&self.config);
+        config.alpn_protocols = protocol.into_iter().map(<[u8]>::to_vec).collect();
+        Self {
+            config: Arc::new(config),
+            ..self.clone()
+        }
+    }
+
     /// Encrypts an open connection on which the server expects that. Not cancel-safe.
-    pub(crate) async fn handshake(
-        &self,
-        stream: TcpStream,
-    ) -> std::io::Result<TlsStream<TcpStream>> {
+    pub async fn handshake(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
         let connector = TlsConnector::from(Arc::clone(&self.config));
         connector.connect(self.name.clone(), stream).await
     }

@@ -19,6 +19,8 @@ use protocol::wire::startup::{Startup, VERSION_3_0};
 use protocol::wire::{error_response, frontend};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use crate::authentication::AuthenticationError;
+use crate::session::Introduced;
 use crate::settings::Settings;
 use crate::startup::Opening;
 
@@ -59,8 +61,8 @@ pub(crate) enum LoginError {
     #[error("the client does not speak the protocol")]
     ClientFrame(#[source] FrameError),
     /// The source cannot be asked who it is.
-    #[error("the source could not be reached to authenticate an administrator")]
-    Source(#[source] ConnectCause),
+    #[error("the source could not be asked to authenticate an administrator")]
+    Source(#[source] AuthenticationError),
     /// The source broke off.
     #[error("the source broke off the authentication of an administrator")]
     SourceLost(#[source] io::Error),
@@ -97,11 +99,12 @@ impl<C> Visitor<C> {
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin> Visitor<C> {
-    /// Lets the visitor in, or tells it why not. `source` opens a connection to the source.
+    /// Lets the visitor in, or tells it why not. `introduce` opens a connection to the source and
+    /// sends the startup packet there.
     pub(crate) async fn admit<S>(
         &mut self,
         settings: &Settings,
-        source: impl Future<Output = Result<S, ConnectCause>>,
+        introduce: impl AsyncFnOnce(&mut C, Opening) -> Result<(S, Introduced), AuthenticationError>,
         database: &str,
     ) -> Result<(), LoginError>
     where
@@ -122,14 +125,21 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Visitor<C> {
                         is there.";
             return self.refuse(why, hint).await;
         }
-        let mut source = match source.await {
-            Ok(source) => source,
-            Err(cause) => {
-                self.say(&source_unreachable(&cause)).await;
-                return Err(LoginError::Source(cause));
+        let opening = self.login(database);
+        let (mut source, said) = match introduce(&mut self.client, opening).await {
+            Ok(introduced) => introduced,
+            Err(error) => {
+                let words = if let AuthenticationError::Source(cause) = &error {
+                    Some(source_unreachable(cause))
+                } else {
+                    error.farewell()
+                };
+                self.say(&words.unwrap_or_default()).await;
+                return Err(LoginError::Source(error));
             }
         };
-        self.authenticate(&mut source, database).await?;
+        self.opening.rest = said.from_client;
+        self.authenticate(&mut source, said.from_source).await?;
         let mut leave = BytesMut::new();
         frontend::terminate(&mut leave);
         // It has said what it was asked; how it ends does not matter any more.
@@ -163,15 +173,18 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Visitor<C> {
         reason = "nothing else can be of use before the source has decided"
     )]
     /// Relays the login to the source, up to where it says that the visitor is who it says it is.
-    async fn authenticate<S>(&mut self, source: &mut S, database: &str) -> Result<(), LoginError>
+    async fn authenticate<S>(
+        &mut self,
+        source: &mut S,
+        mut buffer: BytesMut,
+    ) -> Result<(), LoginError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let mut packet = BytesMut::new();
-        self.login_packet(database).encode(&mut packet);
-        let sent = source.write_all(&packet).await;
-        sent.map_err(LoginError::SourceLost)?;
-        let mut buffer = BytesMut::new();
+        // What the visitor has answered already, having been asked while it was introduced.
+        if let Ok(Some(answer)) = Frame::split(&mut self.opening.rest) {
+            forward(source, answer).await?;
+        }
         loop {
             let frame = next_frame(source, &mut buffer).await;
             let frame = frame.map_err(LoginError::SourceLost)?;
@@ -184,8 +197,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Visitor<C> {
                     self.pass_on(frame).await?;
                     if step != Some(SASL_FINAL) {
                         let answer = self.answer().await?;
-                        let sent = source.write_all(&answer.into_bytes()).await;
-                        sent.map_err(LoginError::SourceLost)?;
+                        forward(source, answer).await?;
                     }
                 }
                 Tag::ErrorResponse => {
@@ -200,20 +212,25 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Visitor<C> {
     }
 
     /// The visitor's name and the mirrored database, and nothing else: nothing is to be done there.
-    fn login_packet(&self, database: &str) -> Startup {
+    fn login(&mut self, database: &str) -> Opening {
         let user = self.opening.startup.param("user");
-        Startup {
+        let database = Bytes::copy_from_slice(database.as_bytes());
+        let startup = Startup {
             version: VERSION_3_0,
             params: vec![
                 (
                     Bytes::from_static(b"user"),
                     user.cloned().unwrap_or_default(),
                 ),
-                (
-                    Bytes::from_static(b"database"),
-                    Bytes::copy_from_slice(database.as_bytes()),
-                ),
+                (Bytes::from_static(b"database"), database),
             ],
+        };
+        let mut packet = BytesMut::new();
+        startup.encode(&mut packet);
+        Opening {
+            startup,
+            packet: packet.freeze(),
+            rest: std::mem::take(&mut self.opening.rest),
         }
     }
 
@@ -231,6 +248,14 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Visitor<C> {
         let frame = next_frame(&mut self.client, &mut self.opening.rest).await;
         frame.map_err(LoginError::Client)
     }
+}
+
+async fn forward(source: &mut (impl AsyncWrite + Unpin), answer: Frame) -> Result<(), LoginError> {
+    let sent = async {
+        source.write_all(&answer.into_bytes()).await?;
+        source.flush().await
+    };
+    sent.await.map_err(LoginError::SourceLost)
 }
 
 fn step(frame: &Frame) -> Option<u32> {
@@ -306,8 +331,11 @@ mod tests {
         }
     }
 
-    fn nowhere() -> impl Future<Output = Result<DuplexStream, ConnectCause>> {
-        std::future::pending()
+    async fn nowhere(
+        _: &mut DuplexStream,
+        _: Opening,
+    ) -> Result<(DuplexStream, Introduced), AuthenticationError> {
+        std::future::pending().await
     }
 
     async fn heard(mut far: DuplexStream) -> String {
@@ -325,11 +353,11 @@ mod tests {
             Some("[::ffff:127.0.0.1]:1"),
         ] {
             let (_far, mut visitor) = visitor(peer);
-            let admitted = visitor.admit(&admins(&[]), nowhere(), "shop").await;
+            let admitted = visitor.admit(&admins(&[]), nowhere, "shop").await;
             assert!(admitted.is_ok(), "{peer:?}");
         }
         let (far, mut visitor) = visitor(Some("192.0.2.1:1"));
-        let refused = visitor.admit(&admins(&[]), nowhere(), "shop").await;
+        let refused = visitor.admit(&admins(&[]), nowhere, "shop").await;
         assert!(matches!(refused, Err(LoginError::Refused { .. })));
         drop(visitor);
         let words = heard(far).await;
@@ -342,7 +370,7 @@ mod tests {
     #[tokio::test]
     async fn who_is_not_named_is_refused_wherever_it_comes_from() {
         let (far, mut visitor) = visitor(Some("127.0.0.1:1"));
-        let refused = visitor.admit(&admins(&["bo"]), nowhere(), "shop").await;
+        let refused = visitor.admit(&admins(&["bo"]), nowhere, "shop").await;
         assert!(matches!(refused, Err(LoginError::Refused { .. })));
         drop(visitor);
         assert!(heard(far).await.contains("C28000"));
@@ -380,7 +408,15 @@ mod tests {
             let (mut far, mut visitor) = visitor(Some("192.0.2.1:1"));
             let (source_far, source_near) = tokio::io::duplex(4096);
             let settings = admins(&["al"]);
-            let connect = async { Ok::<_, ConnectCause>(source_near) };
+            let connect = async |_: &mut DuplexStream, opening: Opening| {
+                let mut source = source_near;
+                source.write_all(&opening.packet).await.unwrap();
+                let said = Introduced {
+                    from_client: opening.rest,
+                    from_source: BytesMut::new(),
+                };
+                Ok((source, said))
+            };
             let client = async {
                 let mut asked = vec![0; PASSWORD_WANTED.len()];
                 far.read_exact(&mut asked).await.unwrap();

@@ -27,6 +27,7 @@ use protocol::scram::{SCRAM_SHA_256, SCRAM_SHA_256_PLUS, server};
 use protocol::wire::backend::{Authentication, ErrorFields, Tag};
 use protocol::wire::frame::Frame;
 use protocol::wire::frontend::SaslInitialResponse;
+use tokio::io::AsyncWriteExt;
 
 use crate::client_stream::ClientStream;
 use crate::session::Introduced;
@@ -98,6 +99,29 @@ impl Authenticator {
         introduction
             .negotiate(request, opening.startup.param("user"))
             .await
+    }
+}
+
+impl Authenticator {
+    /// As [`Self::meet`], for who does not relay a whole session: the startup packet is sent.
+    pub(crate) async fn introduce(
+        &self,
+        client: &mut ClientStream,
+        opening: Opening,
+        reach: (&Route, &Settings),
+    ) -> Result<(SourceStream, Introduced), AuthenticationError> {
+        match self.meet(client, opening, reach).await? {
+            Met::Introduced(source, said) => Ok((source, said)),
+            Met::Silent(mut source, opening) => {
+                let sent = source.write_all(&opening.packet).await;
+                sent.map_err(AuthenticationError::SourceBroke)?;
+                let said = Introduced {
+                    from_client: opening.rest,
+                    from_source: BytesMut::new(),
+                };
+                Ok((source, said))
+            }
+        }
     }
 }
 
