@@ -71,6 +71,15 @@ impl<V> Names<V> {
         }
     }
 
+    /// All meanings that a name has, or may yet have.
+    pub fn values(&self) -> impl Iterator<Item = &V> {
+        let slots = std::iter::once(&self.unnamed).chain(self.named.values());
+        slots.flat_map(|slot| {
+            let pending = slot.pending.iter().filter_map(|(_, value)| value.as_ref());
+            slot.confirmed.iter().chain(pending)
+        })
+    }
+
     /// Notes that a change of `name` was sent: a new meaning, or none.
     pub fn change(&mut self, name: &[u8], value: Option<V>) -> Change {
         self.changes += 1;

@@ -79,12 +79,15 @@ impl<C, S> Session<C, S> {
         Ok(self.queue.error(fields.severity()))
     }
 
-    /// A session that is only relayed goes on when the queue does not understand the source.
+    /// A session that is only relayed goes on when the queue does not understand the source. One that
+    /// is captured is only relayed from then on, if nothing of the proxy's own can come back.
     fn paired(&mut self, tag: Tag) -> Result<Reply<Note>, SessionError> {
         self.queue.reply(tag).or_else(|unexpected| {
-            if self.capturing.is_some() {
+            let mut capturing = self.capturing.iter();
+            if self.queue.hides_anything() || !capturing.all(|it| it.holds_nothing_rewritten()) {
                 return Err(SessionError::Pairing(unexpected));
             }
+            self.capturing = None;
             self.lose_pairing(&unexpected);
             Ok(Reply {
                 action: Action::Forward,

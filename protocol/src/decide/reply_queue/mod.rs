@@ -241,6 +241,12 @@ impl<N: Note> ReplyQueue<N> {
             .is_some_and(|entry| entry.asker == Asker::Proxy || entry.hidden() != Hidden::Absent)
     }
 
+    /// Whether any request that waits for replies is the proxy's own, or has something hidden in them.
+    pub fn hides_anything(&self) -> bool {
+        let mut entries = self.entries.iter();
+        entries.any(|entry| entry.asker == Asker::Proxy || entry.hidden() != Hidden::Absent)
+    }
+
     /// The running statement's rows hold no hidden column after all: they are the client's.
     pub fn nothing_hidden(&mut self) {
         if let Some(entry) = self.entries.front_mut() {

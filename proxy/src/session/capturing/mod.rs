@@ -29,7 +29,7 @@ use super::channel::Channel;
 use crate::capture::{Capture, TransactionLog};
 
 pub(super) use note::Note;
-use note::{Portal, Text};
+use note::{Form, Portal, Text};
 pub(super) use rows::describe;
 use waiting::Waiting;
 
@@ -90,6 +90,14 @@ impl Capturing {
     /// Whether requests have to wait for the answer to our own.
     pub(super) fn is_asking(&self) -> bool {
         self.inquiry == Inquiry::Asking
+    }
+
+    /// Whether the server holds no text of ours that a request could still run.
+    pub(super) fn holds_nothing_rewritten(&self) -> bool {
+        let mut statements = self.statements.values();
+        let mut portals = self.portals.values();
+        statements.all(|it| it.form == Form::Original)
+            && portals.all(|it| it.text.form == Form::Original)
     }
 
     /// Whether what the client sends has to wait, for that or for the catalog.

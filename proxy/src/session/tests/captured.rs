@@ -263,9 +263,28 @@ fn a_row_without_the_hidden_column_is_the_clients() {
 }
 
 #[test]
-fn a_reply_that_nobody_asked_for_ends_the_session() {
+fn a_reply_that_nobody_asked_for_ends_the_capture_where_nothing_was_rewritten() {
     on_a_worker(async {
         let mut peers = Peers::captured().await;
+        let complete = frame(b'C', b"SELECT 1\0");
+        peers.answer(&complete, &complete).await;
+        // From now on only relayed: not even the session's state is asked for.
+        let query = frame(b'Q', b"update t set v = null where id = 1\0");
+        peers.ask(&query, &query).await;
+        let reply = [&frame(b'C', b"UPDATE 1\0"), READY].concat();
+        peers.answer(&reply, &reply).await;
+    });
+}
+
+#[test]
+fn a_reply_that_nobody_asked_for_ends_a_session_with_a_rewritten_statement() {
+    on_a_worker(async {
+        let mut peers = Peers::captured().await;
+        let parse = frame(b'P', b"s\0delete from t where id = 1\0\0\0");
+        peers.first_request(&parse).await;
+        peers.next_request().await;
+        let parsed = frame(b'1', b"");
+        peers.answer(&parsed, &parsed).await;
         peers
             .source
             .write_all(&frame(b'C', b"SELECT 1\0"))
