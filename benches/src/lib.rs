@@ -59,7 +59,8 @@ impl Plan {
             clients: vec![1, 8, 64],
             loads: Load::ALL.into(),
             half: Load::HALF.into(),
-            idle: 500,
+            // Two sockets each, within the 1024 files that a process usually may open.
+            idle: 400,
         }
     }
 
