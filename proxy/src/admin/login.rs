@@ -27,9 +27,8 @@ use crate::startup::Opening;
 /// A step of authentication takes a few hundred bytes; tokens may take some thousands.
 const STEP_SIZE_MAX: usize = 64 * 1024;
 
-/// What an authentication message says.
+/// `AuthenticationOk`.
 const OK: u32 = 0;
-const SASL_FINAL: u32 = 12;
 
 /// Somebody at the door.
 #[derive(Debug)]
@@ -181,25 +180,28 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Visitor<C> {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        // What the visitor has answered already, having been asked while it was introduced.
-        if let Ok(Some(answer)) = Frame::split(&mut self.opening.rest) {
-            forward(source, answer).await?;
-        }
+        // What is no part of a login stays for the console.
+        let mut has_answered = false;
         loop {
-            let frame = next_frame(source, &mut buffer).await;
-            let frame = frame.map_err(LoginError::SourceLost)?;
-            match Tag::from_byte(frame.tag()) {
-                Tag::Authentication => {
-                    let step = step(&frame);
-                    if step == Some(OK) {
-                        return Ok(());
-                    }
-                    self.pass_on(frame).await?;
-                    if step != Some(SASL_FINAL) {
-                        let answer = self.answer().await?;
-                        forward(source, answer).await?;
-                    }
+            let frame = tokio::select! {
+                biased;
+                frame = next_frame(source, &mut buffer) => {
+                    frame.map_err(LoginError::SourceLost)?
                 }
+                frame = next_frame(&mut self.client, &mut self.opening.rest), if !has_answered => {
+                    let frame = frame.map_err(LoginError::Client)?;
+                    if frame.tag() == frontend::Tag::Password.as_byte() {
+                        forward(source, frame).await?;
+                    } else {
+                        has_answered = true;
+                        self.put_back(frame);
+                    }
+                    continue;
+                }
+            };
+            match Tag::from_byte(frame.tag()) {
+                Tag::Authentication if step(&frame) == Some(OK) => return Ok(()),
+                Tag::Authentication => self.pass_on(frame).await?,
                 Tag::ErrorResponse => {
                     self.pass_on(frame).await?;
                     drop(self.client.shutdown().await);
@@ -209,6 +211,12 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Visitor<C> {
                 _ => (),
             }
         }
+    }
+
+    fn put_back(&mut self, frame: Frame) {
+        let behind = self.opening.rest.split();
+        self.opening.rest.extend_from_slice(&frame.into_bytes());
+        self.opening.rest.unsplit(behind);
     }
 
     /// The visitor's name and the mirrored database, and nothing else: nothing is to be done there.
@@ -242,12 +250,6 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Visitor<C> {
         };
         written.await.map_err(LoginError::Client)
     }
-
-    /// What the visitor says next.
-    async fn answer(&mut self) -> Result<Frame, LoginError> {
-        let frame = next_frame(&mut self.client, &mut self.opening.rest).await;
-        frame.map_err(LoginError::Client)
-    }
 }
 
 async fn forward(source: &mut (impl AsyncWrite + Unpin), answer: Frame) -> Result<(), LoginError> {
@@ -262,7 +264,7 @@ fn step(frame: &Frame) -> Option<u32> {
     frame.body().first_chunk().copied().map(u32::from_be_bytes)
 }
 
-/// The next frame, which may not be larger than a step of authentication. Not cancel-safe.
+/// The next frame, which may not be larger than a step of authentication. Cancel-safe.
 async fn next_frame(
     peer: &mut (impl AsyncRead + Unpin),
     buffer: &mut BytesMut,
@@ -378,6 +380,7 @@ mod tests {
 
     const PASSWORD_WANTED: &[u8] = b"R\0\0\0\x08\0\0\0\x03";
     const PASSWORD: &[u8] = b"p\0\0\0\x07pw\0";
+    const COMMAND: &[u8] = b"Q\0\0\0\x09help\0";
     const LET_IN: &[u8] = b"R\0\0\0\x08\0\0\0\0";
 
     /// A source that wants a password and then says `verdict`.
@@ -421,7 +424,8 @@ mod tests {
                 let mut asked = vec![0; PASSWORD_WANTED.len()];
                 far.read_exact(&mut asked).await.unwrap();
                 assert_eq!(asked, PASSWORD_WANTED);
-                far.write_all(PASSWORD).await.unwrap();
+                // A command that does not wait for the end of the login is the console's.
+                far.write_all(&[PASSWORD, COMMAND].concat()).await.unwrap();
             };
             let (admitted, (), ()) = tokio::join!(
                 visitor.admit(&settings, connect, "shop"),
@@ -429,6 +433,8 @@ mod tests {
                 source(source_far, verdict)
             );
             assert_eq!(admitted.is_ok(), lets_in, "{admitted:?}");
+            let rest = &visitor.opening.rest;
+            assert!(rest.is_empty() || rest == COMMAND, "{rest:?}");
         }
     }
 }
