@@ -35,11 +35,12 @@ pgx() {
 }
 
 jdbc() {
-  current jdbc jdbc/SHA256SUMS && return
+  current jdbc jdbc/SHA256SUMS jdbc/Scenarios.java && return
   rm -rf "$drivers/jdbc"
   timeout 300 mvn -q -B -f jdbc/pom.xml dependency:copy -DoutputDirectory="$drivers/jdbc"
   (cd "$drivers/jdbc" && sha256sum --quiet --check) <jdbc/SHA256SUMS
-  made jdbc jdbc/SHA256SUMS
+  javac -cp "$drivers/jdbc/*" -d "$drivers/jdbc" jdbc/Scenarios.java
+  made jdbc jdbc/SHA256SUMS jdbc/Scenarios.java
 }
 
 failed=0
@@ -52,7 +53,7 @@ start() {
 python3 -c 'import venv, ensurepip' 2>/dev/null && start python
 command -v npm >/dev/null && start node
 command -v go >/dev/null && start pgx
-command -v mvn >/dev/null && start jdbc
+command -v mvn >/dev/null && command -v javac >/dev/null && start jdbc
 for job in "${jobs[@]}"; do
   wait "${job% *}" || {
     failed=1
