@@ -326,3 +326,54 @@ async fn a_row_that_a_constraint_of_the_target_refuses_takes_no_other_along() {
     ground.recovers(&proxied).await;
     assert!(ground.divergences().await.is_empty());
 }
+
+#[tokio::test]
+async fn of_a_burst_that_the_target_is_too_slow_for_every_transaction_is_accounted_for() {
+    let ground = Ground::new(SCHEMA).await;
+    let (_proxy, proxied) = ground.proxy_alone("async").await;
+    let holder = ground.bed.target.connect().await.unwrap();
+    let mut client = RawClient::connect(&proxied).await.unwrap();
+    let sql = "INSERT INTO item VALUES ($1, 'x', 1)";
+    client.send(&message::parse("ins", sql)).await.unwrap();
+    let mut sent = 0;
+    for _ in 0..4 {
+        // What is under way waits for the lock, and the window fills.
+        let hold = "BEGIN; LOCK TABLE segue.row_rev";
+        holder.batch_execute(hold).await.unwrap();
+        for _ in 0..10 {
+            let batch: Vec<u8> = (sent..sent + 100)
+                .flat_map(|id: i32| {
+                    let bind = message::bind("", "ins", &[&id.to_string()], &[]);
+                    [bind, message::execute("", 0), message::sync()].concat()
+                })
+                .collect();
+            client.send(&batch).await.unwrap();
+            client.until_ready(100).await.unwrap();
+            sent += 100;
+        }
+        holder.batch_execute("ROLLBACK").await.unwrap();
+    }
+    let sql = "SELECT counters FROM segue.proxy ORDER BY lease DESC LIMIT 1";
+    wait::until_true("every transaction to be accounted for", async || {
+        let counters: Value = serde_json::from_str(&ground.bed.target.value(sql).await?)?;
+        let count = |name: &str| counters[name].as_u64().unwrap_or(0);
+        let failed = counters["failed"].as_object();
+        let failed: u64 = failed
+            .into_iter()
+            .flat_map(|it| it.values())
+            .filter_map(Value::as_u64)
+            .sum();
+        let deferred = counters["deferred"].as_object().map_or(0, |it| it.len());
+        anyhow::ensure!(
+            deferred == 0 && count("captured") == u64::try_from(sent)?,
+            "{counters:#}"
+        );
+        anyhow::ensure!(
+            count("transactions") + failed == count("captured"),
+            "{counters:#}"
+        );
+        Ok(true)
+    })
+    .await
+    .unwrap();
+}

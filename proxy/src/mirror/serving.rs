@@ -77,14 +77,20 @@ impl Mirror {
                 Next::Envelope(Some(envelope)) => {
                     let now = Instant::now();
                     let is_awaited = envelope.waiting.is_some();
+                    debug_assert!(
+                        first.is_none(),
+                        "it listens only once it has sent the first"
+                    );
                     first = Some(envelope);
                     pace = Pace::Gathering(if is_awaited { now } else { now + LINGER });
                 }
                 Next::Due => {
                     let found = self.fill(&mut session, &mut first);
+                    // What there was no room for has not left the queue, or is the first.
+                    let goes_on = found || session.is_backlogged() || first.is_some();
                     pace = match pace {
                         Pace::Draining(until) => Pace::Draining(until),
-                        _ if found => Pace::Gathering(Instant::now() + LINGER),
+                        _ if goes_on => Pace::Gathering(Instant::now() + LINGER),
                         Pace::Listening | Pace::Gathering(_) => Pace::Listening,
                     };
                 }
