@@ -173,7 +173,8 @@ impl Server {
             "listen_addresses=127.0.0.1",
             "wal_level=logical",
             "max_connections=200",
-            "max_replication_slots=100",
+            // An origin keeps its place once it was used, and every test's database has its own.
+            "max_replication_slots=1000",
             "max_wal_senders=100",
             "shared_buffers=64MB",
             "dynamic_shared_memory_type=mmap",
