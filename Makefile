@@ -1,7 +1,7 @@
 # Two commands are all: `git clone`, then one of these. Each installs what is missing (Debian) first.
 CARGO ?= cargo
 
-.PHONY: help demo test lint bench microbench soak chaos regress isolation driver-suites setup
+.PHONY: help demo test lint bench microbench soak chaos revisions fuzz regress isolation driver-suites setup
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -35,6 +35,14 @@ soak: setup ## Every kind of load for a while, and the memory of each process (B
 chaos: setup ## kill -9 of everything under load, then the reckoning (SECONDS=.. SEED=..)
 	$(CARGO) build --quiet --package segue --package harness --bin segue --bin chaos
 	@$(CARGO) run --quiet --package harness --bin chaos -- "$(SECONDS)" "$(SEED)"
+
+revisions: setup ## The inequality that both paths rest on, under concurrent writers (SECONDS=.. SEED=..)
+	@$(CARGO) run --quiet --package harness --bin revisions -- "$(SECONDS)" "$(SEED)"
+
+fuzz: setup ## libFuzzer on one parser, or on each in turn (TARGET=.. SECONDS=..; nightly and cargo-fuzz)
+	@$(CARGO) run --quiet --package fuzz-entries --bin seeds -- fuzz/corpus
+	@set -e; for target in $(or $(TARGET),$$($(CARGO) +nightly fuzz list)); do \
+	  $(CARGO) +nightly fuzz run $$target -- -max_total_time=$(or $(SECONDS),60); done
 
 regress: setup ## PostgreSQL's own regression suite, directly and through the proxy (MIRROR=off|on TESTS=..)
 	$(CARGO) build --quiet --package segue --package harness --bin segue --bin suites

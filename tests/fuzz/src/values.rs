@@ -1,0 +1,93 @@
+//! Captured records, row keys, values with OIDs inside, and connection strings.
+
+use bytes::Bytes;
+use control::Dsn;
+use control::dsn::Defaults;
+use protocol::contract::{Column, Form, KeyForm, Table, TableIndex};
+use protocol::decide::record::{ValueFormat, decode};
+use protocol::remap::to_target;
+use protocol::row::{Datum, Image, RowKey};
+
+/// The hexadecimal form of a record is the same row.
+pub(super) fn record(data: &[u8]) {
+    let data = Bytes::copy_from_slice(data);
+    drop(decode(&data, ValueFormat::Text));
+    if let Ok(row) = decode(&data, ValueFormat::Binary) {
+        let text = data
+            .iter()
+            .fold("\\x".to_owned(), |text, byte| format!("{text}{byte:02x}"));
+        let text = Bytes::from(text);
+        assert_eq!(decode(&text, ValueFormat::Text), Ok(row));
+    }
+}
+
+fn column(key_form: KeyForm) -> Column {
+    Column {
+        name: "c".into(),
+        type_name: "any".into(),
+        type_oid: 0,
+        form: Form::Plain,
+        key_form,
+    }
+}
+
+/// A key has the values that it was made of, and is found again in what was stored.
+pub(super) fn row(data: &[u8]) {
+    let (first, rest) = data.split_first().unwrap_or((&0, &[]));
+    let place = usize::from(*first).min(rest.len());
+    let (left, right) = rest.split_at(place);
+    let table = Table {
+        name: "public.t".into(),
+        schema: "public".into(),
+        relation: "t".into(),
+        columns: [KeyForm::Bytes, KeyForm::Numeric, KeyForm::Bytes]
+            .map(column)
+            .into(),
+        key: vec![2, 1],
+    };
+    let value = |bytes| Datum::Binary(Bytes::copy_from_slice(bytes));
+    let image = Image::new(vec![Datum::Null, value(left), value(right)]);
+    let index = TableIndex::new(0);
+    let Ok(key) = RowKey::of(index, &table, &image) else {
+        return;
+    };
+    let [third, _] = key.values().try_into().unwrap_or_default();
+    assert_eq!(third, right);
+    let stored = RowKey::from_stored(index, key.bytes().clone());
+    assert_eq!(stored, key);
+    // Whatever stands in the table is read with care.
+    drop(RowKey::from_stored(index, Bytes::copy_from_slice(data)).values());
+    // The normal form is its own normal form.
+    let values: Vec<Datum> = key.values().into_iter().map(Datum::Binary).collect();
+    if let [third, second] = values.as_slice() {
+        let image = Image::new(vec![Datum::Null, second.clone(), third.clone()]);
+        assert_eq!(RowKey::of(index, &table, &image), Ok(key));
+    }
+}
+
+/// What was made for the target stays as it is when it is made for the target again.
+pub(super) fn remap(data: &[u8]) {
+    let array = |element| Form::Array {
+        element_oid: 23,
+        element: Box::new(element),
+    };
+    let pair = Form::Composite {
+        fields: vec![(25, Form::Plain), (1007, array(Form::Plain))],
+    };
+    let data = Bytes::copy_from_slice(data);
+    for form in [array(Form::Plain), pair.clone(), array(pair)] {
+        if let Ok(once) = to_target(&form, &data) {
+            assert_eq!(to_target(&form, &once), Ok(once));
+        }
+    }
+}
+
+/// Connection strings of both kinds; no text shows a password.
+pub(super) fn dsn(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    if let Ok(read) = Dsn::parse(text, &Defaults::default()) {
+        drop((format!("{read:?}"), read.server(), read.to_tokio_postgres()));
+    }
+}
