@@ -52,8 +52,9 @@ pub enum Parameter<'a> {
 impl<'a> Parameter<'a> {
     const fn format(self) -> Format {
         match self {
-            Self::Text(_) => Format::Text,
-            Self::Null | Self::Binary(_) => Format::Binary,
+            // The server looks for the function that would read a NULL, and every type has one for text.
+            Self::Null | Self::Text(_) => Format::Text,
+            Self::Binary(_) => Format::Binary,
         }
     }
 

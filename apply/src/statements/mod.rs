@@ -305,8 +305,9 @@ fn value_of(form: &Form, datum: &Datum) -> Result<Option<Value>, WriteError> {
 
 const fn format_of(datum: &Datum) -> Format {
     match datum {
-        Datum::Text(_) => Format::Text,
-        Datum::Binary(_) | Datum::Null | Datum::Unchanged => Format::Binary,
+        // Not every type has a function that reads a NULL in binary.
+        Datum::Text(_) | Datum::Null | Datum::Unchanged => Format::Text,
+        Datum::Binary(_) => Format::Binary,
     }
 }
 

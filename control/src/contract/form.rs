@@ -22,6 +22,9 @@ const REFERENCES: [(u32, &str); 11] = [
     (4191, "regcollation"),
 ];
 
+/// Types of which a server sends what no server receives: the empty vector.
+const ONE_WAY: [(u32, &str); 2] = [(22, "int2vector"), (30, "oidvector")];
+
 /// "char", int8, int2, int4, oid, bool, bytea, name, macaddr, cidr, inet, macaddr8, money, date,
 /// time, timestamp, timestamptz, bit, varbit, uuid, `pg_lsn`, xid8: equal exactly if their send
 /// formats are.
@@ -67,6 +70,9 @@ impl Catalogs<'_> {
             return Err(format!(
                 "values of type {name} are OIDs, which differ at the target"
             ));
+        }
+        if let Some((_, name)) = ONE_WAY.iter().find(|(oid, _)| *oid == source) {
+            return Err(format!("an empty {name} cannot be received in binary"));
         }
         if depth > DEPTH_MAX {
             return Err("its type is nested too deep".to_owned());
