@@ -48,6 +48,8 @@ mod replication;
 #[cfg(test)]
 mod scram;
 #[cfg(test)]
+mod revisions;
+#[cfg(test)]
 mod servers;
 #[cfg(test)]
 mod signals;
@@ -61,6 +63,8 @@ mod sync;
 mod tls;
 #[cfg(test)]
 mod tls_source;
+#[cfg(test)]
+mod types;
 #[cfg(test)]
 mod versions;
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub mod guardian;
 pub mod installation;
 pub mod process;
 pub mod raw_client;
+pub mod revisions;
 pub mod segue;
 pub mod server;
 pub mod shop;

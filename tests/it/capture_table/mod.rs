@@ -7,6 +7,7 @@
 //!
 //! Does not test what a single statement cannot show: that is in `mirror`, `wire` and `hard_rows`.
 
+pub(crate) mod counts;
 mod deletes;
 mod errors;
 mod inserts;

@@ -2,15 +2,13 @@
 //!
 //! Goes on after a mismatch, so that one run shows all of them.
 
-use std::collections::BTreeMap;
-
 use harness::raw_client::{Frame, RawClient, message};
-use harness::{Bed, Database, Pair, Segue, server, wait};
+use harness::{Bed, Database, Pair, Segue, wait};
 use tokio_postgres::Client;
 
+use super::counts::{self, Counts};
 use super::{Entry, Protocols, Sent};
 use super::{deletes, errors, inserts, limits, others, sessions, tables, updates};
-use crate::endpoint::get;
 use crate::fidelity::{masked, readable};
 use crate::ground::Ground;
 
@@ -20,10 +18,6 @@ const ROWS_PER_WAY: usize = 600;
 const NEW_ROWS: usize = 1_000_000;
 /// Of longer texts the server shows only the beginning.
 const ACTIVITY_BYTES: usize = 60_000;
-/// Begins every count of a deferral.
-const DEFERRED: &str = "segue_proxy_deferred_transactions_total{reason=\"";
-const CAPTURED: &str = "segue_proxy_captured_transactions_total ";
-
 /// How a text is brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
@@ -168,7 +162,7 @@ struct Stage {
     observer: Client,
     /// A client of the proxy.
     probe: Side,
-    counted: BTreeMap<String, u64>,
+    counted: Counts,
     mismatches: Vec<String>,
 }
 
@@ -179,18 +173,16 @@ impl Stage {
         let copies = pair.copies(schema, 2).await.unwrap();
         let [direct, bed]: [Bed; 2] = copies.try_into().unwrap();
         let ground = Ground::on(bed).await;
-        let metrics_port = server::free_port().unwrap();
-        let metrics = format!("127.0.0.1:{metrics_port}");
-        let proxy = ground.launch.proxy(&["--metrics", &metrics]).await.unwrap();
+        let (proxy, proxied, metrics_port) = counts::proxy(&ground).await;
         Self {
             observer: ground.bed.source.connect().await.unwrap(),
-            probe: Side::new(&ground.bed.source.through(proxy.port())).await,
-            proxied: ground.bed.source.through(proxy.port()),
+            probe: Side::new(&proxied).await,
+            proxied,
             direct: direct.source,
             ground,
             proxy,
             metrics_port,
-            counted: BTreeMap::new(),
+            counted: Counts::new(),
             mismatches: Vec::new(),
         }
     }
@@ -209,23 +201,10 @@ impl Stage {
     }
 
     /// Transactions by what became of them, since the last look.
-    async fn newly_counted(&mut self) -> BTreeMap<String, u64> {
-        let (_, metrics) = get(self.metrics_port, "/metrics", "Host: localhost\r\n").await;
-        let mut now = BTreeMap::new();
-        for line in metrics.lines() {
-            if let Some(count) = line.strip_prefix(CAPTURED) {
-                now.insert("captured".to_owned(), count.parse().unwrap());
-            } else if let Some(rest) = line.strip_prefix(DEFERRED) {
-                let (reason, count) = rest.split_once("\"} ").unwrap();
-                now.insert(reason.to_owned(), count.parse().unwrap());
-            }
-        }
-        let before = std::mem::replace(&mut self.counted, now.clone());
-        for (what, count) in &mut now {
-            *count -= before.get(what).copied().unwrap_or_default();
-        }
-        now.retain(|_, count| *count > 0);
-        now
+    async fn newly_counted(&mut self) -> Counts {
+        let now = counts::read(self.metrics_port).await;
+        let before = std::mem::replace(&mut self.counted, now);
+        counts::difference(&before, &self.counted)
     }
 
     /// The last text that this process of the source was sent.
@@ -265,7 +244,7 @@ impl Stage {
         // A portal that is stopped early is a cursor: what is counted depends on its rows.
         if line.way != Way::ExtendedLimited {
             let expected = line.entry.counted.map(|what| (what.to_owned(), 1));
-            let expected: BTreeMap<String, u64> = expected.into_iter().collect();
+            let expected: Counts = expected.into_iter().collect();
             self.expect(what, counted == expected, || {
                 format!("counted {counted:?}; the reply:\n{}", readable(seen))
             });
