@@ -14,6 +14,10 @@ use crate::xid::Xid;
 /// Types of the four fields before the row: `pg_lsn`, `xid8`, `text`, `oid`.
 const HEAD_TYPES: [u32; 4] = [3220, 5069, 25, 26];
 
+/// The most bytes of a record that are asked for. One of this size has been cut off, or might have
+/// been. Twice what a transaction may hold, and what a proxy has in memory for one row.
+pub const RECORD_BYTES_MAX: usize = 2 << 20;
+
 /// How the server sent the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ValueFormat {
@@ -44,6 +48,9 @@ pub struct CapturedRow {
 /// Why a hidden column could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
+    /// It is as large as was asked for: the rest has been cut off.
+    #[error("the captured record is larger than {RECORD_BYTES_MAX} bytes")]
+    Cut,
     /// The record's bytes end early or go on.
     #[error("the captured record is malformed")]
     Malformed(#[source] ReadError),
@@ -74,6 +81,9 @@ pub fn decode(value: &Bytes, format: ValueFormat) -> Result<CapturedRow, RecordE
         ValueFormat::Binary => value.clone(),
         ValueFormat::Text => bytea_of_text(value).ok_or(RecordError::NotBytea)?,
     };
+    if record.len() >= RECORD_BYTES_MAX {
+        return Err(RecordError::Cut);
+    }
     let mut reader = Reader::new(record);
     let count = usize::try_from(reader.u32("column count")?).unwrap_or(usize::MAX);
     let [lsn, xid, setting, table] = head(&mut reader)?;
@@ -213,6 +223,12 @@ mod tests {
             table_oid: 16400,
             columns: vec![(23, Some(Bytes::from_static(b"\0\0\0\x05"))), (25, None)],
         }
+    }
+
+    #[test]
+    fn what_may_have_been_cut_off_is_not_read() {
+        let cut = Bytes::from(vec![0; RECORD_BYTES_MAX]);
+        assert_eq!(decode(&cut, ValueFormat::Binary), Err(RecordError::Cut));
     }
 
     fn escaped(bytes: &[u8]) -> String {

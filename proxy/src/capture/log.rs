@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use apply::{EarlyRow, EarlyTransaction, EarlyWrite};
 use bytes::Bytes;
-use protocol::decide::record::{ValueFormat, decode};
+use protocol::decide::record::{RecordError, ValueFormat, decode};
 use protocol::decide::statement::{
     Captured, DeferReason, MirrorChoice, SessionEffect, Statement, WriteKind,
 };
@@ -66,6 +66,10 @@ impl TransactionLog {
         };
         let row = match decode(value, format) {
             Ok(row) => row,
+            Err(RecordError::Cut) => {
+                self.transaction.defer(DeferReason::TooLarge);
+                return;
+            }
             Err(error) => {
                 tracing::warn!(%error, "a captured row could not be read");
                 self.transaction.defer(DeferReason::Unreadable);

@@ -7,9 +7,11 @@ use bytes::Bytes;
 use super::facts::TableFacts;
 use super::{ClientColumns, HIDDEN_COLUMN, Insertion, Rewritten};
 use crate::contract::quote_identifier;
+use crate::decide::record::RECORD_BYTES_MAX;
 
 /// A row whose wide columns take this many bytes as stored is deferred. Stored values may be
-/// compressed, at most some 250 times: the record stays well under the server's limit of 1 GB.
+/// compressed, at most some 250 times: the record stays well under the server's limit of 1 GB, and
+/// what of it is over [`RECORD_BYTES_MAX`] is cut off before it is sent.
 const ROW_BYTES_MAX: usize = 1 << 20;
 
 /// What to put in at one place of the text.
@@ -57,7 +59,10 @@ fn hidden_column(reference: &str, table: &TableFacts) -> String {
         return record;
     }
     let sum = sizes.join("OPERATOR(pg_catalog.+)");
-    format!("CASE WHEN {sum} OPERATOR(pg_catalog.<) {ROW_BYTES_MAX} THEN {record} END")
+    format!(
+        "CASE WHEN {sum} OPERATOR(pg_catalog.<) {ROW_BYTES_MAX} \
+         THEN pg_catalog.substr({record},1,{RECORD_BYTES_MAX}) END"
+    )
 }
 
 /// `text` with the additions, which are in order.
