@@ -19,7 +19,8 @@ pub(super) fn image(
     let index = held.table?;
     let table = facts.contract.table(index)?;
     let partition = facts.tables.get(&row.table_oid);
-    let is_elsewhere = partition.is_some_and(|partition| partition.table != Some(index));
+    // One that the catalog does not know is a table made anew under the same name.
+    let is_elsewhere = partition.is_none_or(|partition| partition.table != Some(index));
     if is_elsewhere || held.columns.len() != row.columns.len() {
         return None;
     }

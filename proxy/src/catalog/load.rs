@@ -141,7 +141,9 @@ async fn tables(
     client: &Client,
     contract: &Contract,
 ) -> Result<HashMap<u32, TableFacts>, LoadError> {
-    let rows = client.query(queries::TABLES, &[]).await?;
+    let database: String = client.query_one(queries::DATABASE, &[]).await?.try_get(0)?;
+    let publication = control::names(&database).publication;
+    let rows = client.query(queries::TABLES, &[&publication]).await?;
     rows.iter()
         .map(|row| Ok((row.try_get(0)?, table(row, contract)?)))
         .collect()
@@ -149,7 +151,9 @@ async fn tables(
 
 fn table(row: &Row, contract: &Contract) -> Result<TableFacts, LoadError> {
     let (schema, relation): (&str, &str) = (row.try_get(4)?, row.try_get(5)?);
-    let found = contract.find(schema, relation);
+    // A table made anew under the name of another is not the one that the stream carries.
+    let published: bool = row.try_get(11)?;
+    let found = contract.find(schema, relation).filter(|_| published);
     let key = |table: &Table| {
         let columns = table
             .key

@@ -18,7 +18,10 @@ SELECT concat_ws(':',
     (SELECT md5(string_agg(concat(rolname, rolsuper, rolinherit), ',' ORDER BY oid)) FROM pg_roles))";
 
 /// The same for the contract that setup has stored.
-pub(super) const PHASE_FINGERPRINT: &str = "SELECT concat(xmin, ctid) FROM segue.phase";
+pub(super) const PHASE_FINGERPRINT: &str = "\
+SELECT concat_ws(':',
+    (SELECT concat(xmin, ctid) FROM segue.phase),
+    (SELECT concat(count(*), '-', sum(xmin::text::bigint)) FROM pg_publication_rel))";
 
 /// The same for what a contract is built from where setup has not been here.
 pub(super) const KEYS_FINGERPRINT: &str = "\
@@ -26,6 +29,9 @@ SELECT concat_ws(':',
     (SELECT concat(count(*), '-', sum(xmin::text::bigint)) FROM pg_index),
     (SELECT concat(count(*), '-', sum(xmin::text::bigint)) FROM pg_type WHERE oid >= 16384),
     (SELECT concat(count(*), '-', sum(xmin::text::bigint)) FROM pg_enum))";
+
+/// The database that is read.
+pub(super) const DATABASE: &str = "SELECT current_database()::text";
 
 /// Whether setup has been here.
 pub(super) const IS_SET_UP: &str = "\
@@ -74,7 +80,10 @@ SELECT w.oid, n.nspname::text, w.relname::text, w.kind, rn.nspname::text, rc.rel
             AND EXISTS (SELECT FROM (SELECT oid FROM sensitive
                                      UNION SELECT oid FROM pg_proc WHERE proname = 'current_query') f
                         WHERE strpos(d.adbin::text, concat('funcid ', f.oid, ' ')) > 0))
-    AS sensitive
+    AS sensitive,
+    NOT EXISTS (SELECT FROM pg_publication WHERE pubname = $1)
+    OR EXISTS (SELECT FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
+               WHERE p.pubname = $1 AND r.prrelid IN (w.oid, w.root)) AS published
 FROM written w
 JOIN pg_namespace n ON n.oid = w.relnamespace
 JOIN pg_class rc ON rc.oid = w.root
@@ -137,6 +146,7 @@ pub(super) const READABLE: &str = "\
 SELECT r.rolname::text,
     coalesce(array_agg(t.oid) FILTER (WHERE has_table_privilege(r.oid, t.oid, 'SELECT')
         AND has_function_privilege(r.oid, 'pg_catalog.record_send(record)', 'EXECUTE')
+        AND has_function_privilege(r.oid, 'pg_catalog.substr(bytea,integer,integer)', 'EXECUTE')
         AND has_function_privilege(r.oid, 'pg_catalog.pg_current_wal_insert_lsn()', 'EXECUTE')
         AND has_function_privilege(r.oid, 'pg_catalog.pg_current_xact_id()', 'EXECUTE')
         AND has_function_privilege(r.oid, 'pg_catalog.pg_column_size(\"any\")', 'EXECUTE')
