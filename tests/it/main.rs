@@ -46,9 +46,9 @@ mod negotiation;
 #[cfg(test)]
 mod replication;
 #[cfg(test)]
-mod scram;
-#[cfg(test)]
 mod revisions;
+#[cfg(test)]
+mod scram;
 #[cfg(test)]
 mod servers;
 #[cfg(test)]
