@@ -363,7 +363,9 @@ async fn of_a_burst_that_the_target_is_too_slow_for_every_transaction_is_account
             .flat_map(|it| it.values())
             .filter_map(Value::as_u64)
             .sum();
-        let deferred = counters["deferred"].as_object().map_or(0, |it| it.len());
+        let deferred = counters["deferred"]
+            .as_object()
+            .map_or(0, serde_json::Map::len);
         anyhow::ensure!(
             deferred == 0 && count("captured") == u64::try_from(sent)?,
             "{counters:#}"
