@@ -79,7 +79,8 @@ pub enum SessionError {
     /// No origin is left.
     #[error(
         "no replication origin is left at the target ({tried} tried): {message}; end other \
-         sessions of Segue or raise max_replication_slots there"
+         sessions of Segue or raise max_replication_slots there (from PostgreSQL 18 on, \
+         max_active_replication_origins)"
     )]
     OriginsTaken {
         /// How many were tried.

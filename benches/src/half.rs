@@ -1,7 +1,8 @@
 //! Half load: what dual write costs a client where nothing is saturated.
 //!
-//! The rate is half of what the pass-through does on this machine in this run. Does not measure
-//! other ways.
+//! The rate is half of what dual write itself does on this machine in this run: source, target and
+//! reconciler share it, and half of a pass-through's throughput may be more than they can do at all.
+//! Does not measure other ways.
 
 use anyhow::Result;
 
@@ -28,27 +29,11 @@ pub(crate) async fn measure(
             clients: CLIENTS,
             rate: None,
         };
-        let known = samples.iter().filter(|it| {
-            (it.cell.way, it.cell.load, it.cell.clients) == (cell.way, load, CLIENTS)
-                && it.cell.rate.is_none()
-        });
-        let full = if let Some(full) = median(known.map(|it| it.transactions_per_second)) {
-            full
-        } else {
-            let sample = measure::measure(field, plan, cell).await?;
-            sample.transactions_per_second
-        };
+        let full = full_load(field, plan, samples, cell).await?;
         let rate = Some((full / 2.0).round().max(1.0));
         for round in 1..=plan.rounds {
             let pass = measure::measure(field, plan, Cell { rate, ..cell }).await?;
-            field.start_reconciler().await?;
-            let cell = Cell {
-                way: Way::DualWrite,
-                rate,
-                ..cell
-            };
-            let dual = measure::measure(field, plan, cell).await?;
-            field.stop_reconciler().await?;
+            let dual = dual_write(field, plan, Cell { rate, ..cell }).await?;
             for sample in [pass, dual] {
                 told(&format!("half load, round {round}: {}", sample.line()));
                 samples.push(sample);
@@ -56,4 +41,25 @@ pub(crate) async fn measure(
         }
     }
     Ok(())
+}
+
+/// What dual write does of this load at full speed, in transactions per second.
+async fn full_load(field: &mut Field, plan: &Plan, samples: &[Sample], cell: Cell) -> Result<f64> {
+    let known = samples.iter().filter(|it| {
+        (it.cell.way, it.cell.load, it.cell.clients) == (Way::DualWrite, cell.load, CLIENTS)
+            && it.cell.rate.is_none()
+    });
+    if let Some(full) = median(known.map(|it| it.transactions_per_second)) {
+        return Ok(full);
+    }
+    let sample = dual_write(field, plan, cell).await?;
+    Ok(sample.transactions_per_second)
+}
+
+async fn dual_write(field: &mut Field, plan: &Plan, cell: Cell) -> Result<Sample> {
+    let way = Way::DualWrite;
+    field.start_reconciler().await?;
+    let sample = measure::measure(field, plan, Cell { way, ..cell }).await?;
+    field.stop_reconciler().await?;
+    Ok(sample)
 }

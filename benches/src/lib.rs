@@ -42,7 +42,7 @@ pub struct Plan {
     pub clients: Vec<u32>,
     /// What is measured as fast as it goes.
     pub loads: Vec<Load>,
-    /// What is measured at half of a pass-through's throughput.
+    /// What is measured at half of dual write's throughput.
     pub half: Vec<Load>,
     /// Connections that are opened to see what an idle one takes; none: it is not looked at.
     pub idle: usize,

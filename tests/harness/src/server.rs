@@ -191,7 +191,7 @@ impl Server {
             self.directory.display()
         ));
         if self.installation.version >= 18 {
-            settings.push("max_active_replication_origins=100".to_owned());
+            settings.push("max_active_replication_origins=1000".to_owned());
         }
         match self.options.durability {
             Durability::Fast => {
