@@ -2,7 +2,7 @@
 
 use harness::{Authority, Database, Issued, Segue, Server, wait};
 
-use crate::tls::{fails, path, proxy, server, works};
+use crate::tls::{fails, path, proxy, server, shows, works};
 
 const HBA: &str =
     "host all postgres all trust\nhost all by_md5 all md5\nhost all all all scram-sha-256";
@@ -41,13 +41,7 @@ impl Ground {
             "{}?sslmode={sslmode}",
             self.source.database("postgres").uri()
         );
-        let certificate = [
-            "--client-tls-cert",
-            path(&self.ours.certificate),
-            "--client-tls-key",
-            path(&self.ours.key),
-        ];
-        proxy(&uri, &[&certificate, flags].concat()).await
+        proxy(&uri, &[&shows(&self.ours), flags].concat()).await
     }
 
     fn through(&self, proxy: &Segue, role: &str, password: &str) -> Database {
@@ -229,12 +223,7 @@ async fn secrets_come_from_a_query_where_the_proxys_role_is_no_superuser() {
         .as_user("watcher")
         .with_password(Some("watch".into()));
     let uri = format!("{}?sslmode=require", watcher.uri());
-    let certificate = [
-        "--client-tls-cert",
-        path(&ground.ours.certificate),
-        "--client-tls-key",
-        path(&ground.ours.key),
-    ];
+    let certificate = shows(&ground.ours);
     let query = ["--auth-query", "SELECT * FROM public.secret_of($1)"];
     let by_query = proxy(&uri, &[&certificate[..], &query].concat()).await;
     let al = ground.through(&by_query, "al", "open sesame");

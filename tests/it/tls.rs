@@ -40,6 +40,22 @@ pub(crate) async fn server(hba: &str, certificate: &Issued, authority: &Authorit
     Server::start(installation, options).await.unwrap()
 }
 
+/// A server that speaks TLS and lets everybody in.
+async fn trusting(authority: &Authority) -> Server {
+    let certificate = authority.issue(&["localhost"]).unwrap();
+    server("host all all all trust", &certificate, authority).await
+}
+
+/// The flags of a proxy that shows clients this certificate.
+pub(crate) fn shows(identity: &Issued) -> [&str; 4] {
+    [
+        "--client-tls-cert",
+        path(&identity.certificate),
+        "--client-tls-key",
+        path(&identity.key),
+    ]
+}
+
 /// A proxy before `source`, with these flags.
 pub(crate) async fn proxy(source: &str, flags: &[&str]) -> Segue {
     let launch = Launch::new(SEGUE, &Database::new(1, "x"), &Database::new(1, "x"));
@@ -85,25 +101,11 @@ const SEEN: &str = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
 async fn clients_encrypt_as_their_sslmode_says() {
     let authority = Authority::new("segue test").unwrap();
     let stranger = Authority::new("somebody else").unwrap();
-    let source = server(
-        "host all all all trust",
-        &authority.issue(&["localhost"]).unwrap(),
-        &authority,
-    )
-    .await;
+    let source = trusting(&authority).await;
     let ours = authority.issue(&["localhost"]).unwrap();
     let database = source.database("postgres");
     let uri = format!("{}?sslmode=disable", database.uri());
-    let proxy = proxy(
-        &uri,
-        &[
-            "--client-tls-cert",
-            path(&ours.certificate),
-            "--client-tls-key",
-            path(&ours.key),
-        ],
-    )
-    .await;
+    let proxy = proxy(&uri, &shows(&ours)).await;
     let proxied = database.through(proxy.port());
     let (trusted, untrusted) = (path(authority.path()), path(stranger.path()));
     for keywords in [
@@ -138,19 +140,9 @@ async fn clients_encrypt_as_their_sslmode_says() {
 #[tokio::test]
 async fn a_proxy_that_requires_encryption_says_so_to_clients_without() {
     let authority = Authority::new("segue test").unwrap();
-    let source = server(
-        "host all all all trust",
-        &authority.issue(&["localhost"]).unwrap(),
-        &authority,
-    )
-    .await;
+    let source = trusting(&authority).await;
     let ours = authority.issue(&["localhost"]).unwrap();
-    let certificate = [
-        "--client-tls-cert",
-        path(&ours.certificate),
-        "--client-tls-key",
-        path(&ours.key),
-    ];
+    let certificate = shows(&ours);
     let database = source.database("postgres");
     let strict = proxy(
         &database.uri(),
@@ -180,19 +172,9 @@ async fn a_proxy_that_requires_encryption_says_so_to_clients_without() {
 #[tokio::test]
 async fn bytes_stuffed_behind_the_request_for_encryption_are_refused() {
     let authority = Authority::new("segue test").unwrap();
-    let source = server(
-        "host all all all trust",
-        &authority.issue(&["localhost"]).unwrap(),
-        &authority,
-    )
-    .await;
+    let source = trusting(&authority).await;
     let ours = authority.issue(&["localhost"]).unwrap();
-    let flags = [
-        "--client-tls-cert",
-        path(&ours.certificate),
-        "--client-tls-key",
-        path(&ours.key),
-    ];
+    let flags = shows(&ours);
     let proxy = proxy(&source.database("postgres").uri(), &flags).await;
     let mut stream = TcpStream::connect(("127.0.0.1", proxy.port()))
         .await
@@ -215,19 +197,9 @@ async fn bytes_stuffed_behind_the_request_for_encryption_are_refused() {
 async fn a_renewed_certificate_is_taken_on_sighup_and_a_broken_one_is_not() {
     let authority = Authority::new("segue test").unwrap();
     let later = Authority::new("its successor").unwrap();
-    let source = server(
-        "host all all all trust",
-        &authority.issue(&["localhost"]).unwrap(),
-        &authority,
-    )
-    .await;
+    let source = trusting(&authority).await;
     let ours = authority.issue(&["localhost"]).unwrap();
-    let flags = [
-        "--client-tls-cert",
-        path(&ours.certificate),
-        "--client-tls-key",
-        path(&ours.key),
-    ];
+    let flags = shows(&ours);
     let proxy = proxy(&source.database("postgres").uri(), &flags).await;
     let proxied = source.database("postgres").through(proxy.port());
     let by =
@@ -263,23 +235,15 @@ async fn a_renewed_certificate_is_taken_on_sighup_and_a_broken_one_is_not() {
 #[tokio::test]
 async fn clients_are_asked_for_certificates_where_an_authority_is_named() {
     let authority = Authority::new("segue test").unwrap();
-    let source = server(
-        "host all all all trust",
-        &authority.issue(&["localhost"]).unwrap(),
-        &authority,
-    )
-    .await;
+    let source = trusting(&authority).await;
     let ours = authority.issue(&["localhost"]).unwrap();
-    let flags = [
-        "--client-tls-cert",
-        path(&ours.certificate),
-        "--client-tls-key",
-        path(&ours.key),
+    let by_certificate = [
         "--client-tls-ca",
         path(authority.path()),
         "--client-tls",
         "require",
     ];
+    let flags = [shows(&ours), by_certificate].concat();
     let proxy = proxy(&source.database("postgres").uri(), &flags).await;
     let proxied = source.database("postgres").through(proxy.port());
     let client = authority.issue(&["client"]).unwrap();
@@ -394,19 +358,9 @@ async fn is_cancelled(database: &Database, cancel: impl AsyncFn(&[u8])) -> bool 
 #[tokio::test]
 async fn cancel_requests_are_taken_encrypted_and_go_on_encrypted() {
     let authority = Authority::new("segue test").unwrap();
-    let source = server(
-        "host all all all trust",
-        &authority.issue(&["localhost"]).unwrap(),
-        &authority,
-    )
-    .await;
+    let source = trusting(&authority).await;
     let ours = authority.issue(&["localhost"]).unwrap();
-    let flags = [
-        "--client-tls-cert",
-        path(&ours.certificate),
-        "--client-tls-key",
-        path(&ours.key),
-    ];
+    let flags = shows(&ours);
     let database = source.database("postgres");
     let uri = format!("{}?sslmode=require", database.uri());
     let proxy = proxy(&uri, &flags).await;

@@ -5,7 +5,7 @@ use harness::{Authority, Database, Installation, Pair, Server, ServerOptions, ce
 
 use crate::{
     SEGUE,
-    tls::{fails, path, proxy, server, tls_settings, works},
+    tls::{fails, path, proxy, server, shows, tls_settings, works},
 };
 
 /// Connects as Segue does, and says whether the connection is encrypted, or why there is none.
@@ -207,9 +207,7 @@ async fn mirror_log_and_commands_work_with_nothing_but_tls_and_bound_passwords()
     let launch = bed.launch(SEGUE).with_uris(Some(&source), Some(&target));
     launch.setup().await.unwrap();
     let ours = authority.issue(&["localhost"]).unwrap();
-    let (certificate, key) = (path(&ours.certificate), path(&ours.key));
-    let flags = ["--client-tls-cert", certificate, "--client-tls-key", key];
-    let segue = launch.run(&flags).await.unwrap();
+    let segue = launch.run(&shows(&ours)).await.unwrap();
     let keeper = bed.source.through(segue.port()).as_user("keeper");
     let keeper = keeper.with_password(Some("bound".to_owned()));
     let keywords = "sslmode=require channel_binding=require";
