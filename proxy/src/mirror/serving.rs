@@ -56,7 +56,9 @@ impl Mirror {
         let mut first = None;
         loop {
             if session.is_spent() && session.is_idle() {
-                return self.leave(session, first);
+                let reason = self.breaker.reason().unwrap_or(DropReason::TargetSchema);
+                self.give_up(session, first, reason);
+                return Ended::Session;
             }
             match self.next(&mut session, pace).await {
                 Next::Answer(Ok(Some(outcome))) => {
@@ -101,6 +103,7 @@ impl Mirror {
             if let Pace::Draining(until) = pace {
                 self.fill(&mut session, &mut first);
                 if session.is_idle() {
+                    self.give_up(session, first, DropReason::Shutdown);
                     return Ended::Shutdown;
                 }
                 if Instant::now() >= until {
@@ -312,14 +315,12 @@ impl Mirror {
         }
     }
 
-    /// The session has answered everything and takes nothing new.
-    fn leave(&mut self, mut session: Session, first: Option<Envelope>) -> Ended {
+    /// The session owes nothing any more; what was still to be sent goes with it.
+    fn give_up(&self, mut session: Session, first: Option<Envelope>, reason: DropReason) {
         let again = std::iter::from_fn(|| session.take_again()).flatten();
         for envelope in again.chain(first) {
-            let reason = self.breaker.reason().unwrap_or(DropReason::TargetSchema);
             self.ledger.dropped(envelope, reason);
         }
-        Ended::Session
     }
 
     /// The fate of what is under way is not known; the stream knows.
@@ -328,7 +329,8 @@ impl Mirror {
         for envelope in std::iter::from_fn(|| session.take()).flatten() {
             self.ledger.dropped(envelope, DropReason::ConnectionLost);
         }
-        self.leave(session, first)
+        self.give_up(session, first, DropReason::TargetDown);
+        Ended::Session
     }
 }
 
