@@ -22,7 +22,7 @@ use crate::admin::{self, Console, LoginError, Visitor};
 use crate::authentication::{AuthenticationError, Authenticator, Met};
 use crate::cancel;
 use crate::capture::Capture;
-use crate::client_stream::ClientStream;
+use crate::client_stream::{ClientStream, tls_version};
 use crate::clock::wall_clock;
 use crate::complaints::{Complaint, Complaints};
 use crate::config::Config;
@@ -137,7 +137,7 @@ async fn open(
                 return Err(ConnectionError::NoPlace);
             }
             let identity = Identity {
-                tls: client.tls_version(),
+                tls: tls_version(&client),
                 ..identity(surroundings, &opening.startup, peer)
             };
             let member = surroundings.registry.enroll(identity);

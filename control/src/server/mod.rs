@@ -7,4 +7,4 @@ mod open;
 mod stream;
 
 pub use open::{Route, Way};
-pub use stream::{ServerStream, end_without_notice};
+pub use stream::{ServerStream, Stream};

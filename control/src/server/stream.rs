@@ -1,4 +1,4 @@
-//! The bytes of a connection to a server, however they travel.
+//! The bytes of a connection, to a server or from a client, however they travel.
 //!
 //! Does not open anything, and does not know what the bytes mean.
 
@@ -12,15 +12,25 @@ use tokio_rustls::client::TlsStream;
 
 use crate::tls::end_point;
 
-/// An open connection to a server.
+/// An open connection, where `T` is what encrypts it.
 #[derive(Debug)]
-pub enum ServerStream {
+pub enum Stream<T> {
     /// Over TCP, in the clear.
     Tcp(TcpStream),
     /// Over a Unix-domain socket.
     Unix(UnixStream),
     /// Over TCP, encrypted. Boxed: it is a hundred times the size of the others.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<T>),
+}
+
+/// An open connection to a server.
+pub type ServerStream = Stream<TlsStream<TcpStream>>;
+
+impl<T> Stream<T> {
+    /// Whether it is encrypted.
+    pub const fn is_encrypted(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
 }
 
 impl ServerStream {
@@ -31,11 +41,6 @@ impl ServerStream {
             Self::Unix(_) => None,
             Self::Tls(stream) => Some(stream.get_ref().0),
         }
-    }
-
-    /// Whether it is encrypted.
-    pub const fn is_encrypted(&self) -> bool {
-        matches!(self, Self::Tls(_))
     }
 
     /// The server's name for channel binding, where it is encrypted and its certificate has one.
@@ -50,7 +55,7 @@ impl ServerStream {
     }
 }
 
-impl AsyncRead for ServerStream {
+impl<T: AsyncRead + Unpin> AsyncRead for Stream<T> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -66,7 +71,7 @@ impl AsyncRead for ServerStream {
     }
 }
 
-impl AsyncWrite for ServerStream {
+impl<T: AsyncWrite + Unpin> AsyncWrite for Stream<T> {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -114,7 +119,7 @@ impl AsyncWrite for ServerStream {
 
 /// A peer that closes its socket without TLS's own goodbye has ended like any other: frames carry
 /// their lengths, so that nothing cut short is taken for whole. PostgreSQL sees it the same way.
-pub fn end_without_notice(read: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
+fn end_without_notice(read: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
     match &read {
         Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
             Poll::Ready(Ok(()))
