@@ -19,6 +19,11 @@ use crate::{Plan, Way, load};
 /// Where Debian installs it; it is not in everybody's PATH.
 const PGBOUNCER: &str = "/usr/sbin/pgbouncer";
 
+/// PostgreSQL's own publication, subscription and slot.
+const SUBSCRIPTION: &str = "bench";
+/// The slot of which the log is decoded and thrown away.
+const NOWHERE: &str = "nowhere";
+
 /// Room for everything but idle connections.
 const CONNECTIONS_MAX: usize = 200;
 
@@ -26,11 +31,14 @@ const CONNECTIONS_MAX: usize = 200;
 pub(crate) struct Field {
     plain: Database,
     mirrored: Bed,
+    replicated: Bed,
     launch: Launch,
     pass_through: Segue,
     pass_through_two: Segue,
+    pass_through_replicated: Segue,
     pgbouncer: Option<(Process, u16)>,
     reconciler: Option<Segue>,
+    decoder: Option<Process>,
     _pair: Pair,
 }
 
@@ -53,11 +61,18 @@ impl Field {
         };
         let pair = Pair::start(options).await?;
         let unmirrored = pair.source.database("plain");
-        let mirrored = Bed {
-            source: pair.source.database("mirrored"),
-            target: pair.target.database("mirrored"),
+        let both = |name| Bed {
+            source: pair.source.database(name),
+            target: pair.target.database(name),
         };
-        for database in [&unmirrored, &mirrored.source, &mirrored.target] {
+        let (mirrored, replicated) = (both("mirrored"), both("replicated"));
+        for database in [
+            &unmirrored,
+            &mirrored.source,
+            &mirrored.target,
+            &replicated.source,
+            &replicated.target,
+        ] {
             let maintenance = database.clone().of_name("postgres");
             maintenance
                 .execute(&format!("CREATE DATABASE {}", database.name))
@@ -67,17 +82,24 @@ impl Field {
         }
         let launch = mirrored.launch(&plan.binary);
         launch.setup().await?;
-        let pass = launch.with_uris(Some(&unmirrored.uri()), None);
-        let pass_through =
-            async |workers| pass.proxy(&["--mirror", "off", "--workers", workers]).await;
+        let pass_through = async |database: &Database, workers| {
+            let launch = launch.with_uris(Some(&database.uri()), None);
+            launch
+                .proxy(&["--mirror", "off", "--workers", workers])
+                .await
+        };
+        subscribe(&replicated).await?;
         Ok(Self {
-            pass_through: pass_through("1").await?,
-            pass_through_two: pass_through("2").await?,
+            pass_through: pass_through(&unmirrored, "1").await?,
+            pass_through_two: pass_through(&unmirrored, "2").await?,
+            pass_through_replicated: pass_through(&replicated.source, "1").await?,
             pgbouncer: pgbouncer(&unmirrored, plan.idle + 100).await?,
             plain: unmirrored,
             mirrored,
+            replicated,
             launch,
             reconciler: None,
+            decoder: None,
             _pair: pair,
         })
     }
@@ -85,7 +107,13 @@ impl Field {
     pub(crate) fn has(&self, way: Way) -> bool {
         match way {
             Way::Pgbouncer => self.pgbouncer.is_some(),
-            Way::Direct | Way::PassThrough | Way::PassThroughTwo | Way::DualWrite => true,
+            Way::Direct
+            | Way::PassThrough
+            | Way::PassThroughTwo
+            | Way::DualWrite
+            | Way::Dry
+            | Way::Decoded
+            | Way::Replicated => true,
         }
     }
 
@@ -111,15 +139,26 @@ impl Field {
             }
             Way::PassThrough => through(&self.pass_through),
             Way::PassThroughTwo => through(&self.pass_through_two),
-            Way::DualWrite => {
-                let arguments = ["--mirror", "async", "--workers", "1"];
-                let proxy = self.launch.proxy(&arguments).await?;
+            Way::DualWrite => self.mirroring("async").await?,
+            Way::Dry => self.mirroring("dry").await?,
+            Way::Decoded | Way::Replicated => {
+                let proxy = &self.pass_through_replicated;
                 Open {
-                    database: self.mirrored.source.through(proxy.port()),
+                    database: self.replicated.source.through(proxy.port()),
                     proxy: Some(proxy.pid()),
-                    dual: Some(proxy),
+                    dual: None,
                 }
             }
+        })
+    }
+
+    async fn mirroring(&self, mode: &str) -> Result<Open> {
+        let arguments = ["--mirror", mode, "--workers", "1"];
+        let proxy = self.launch.proxy(&arguments).await?;
+        Ok(Open {
+            database: self.mirrored.source.through(proxy.port()),
+            proxy: Some(proxy.pid()),
+            dual: Some(proxy),
         })
     }
 
@@ -130,7 +169,7 @@ impl Field {
             return Ok(None);
         };
         let mut staleness = None;
-        if mirrored {
+        if mirrored && self.reconciler.is_some() {
             // The proxy writes its figures once a second; those of before the last writes are older.
             let mark = "SELECT max(lease) FROM segue.proxy";
             let before = self.mirrored.target.value(mark).await?;
@@ -144,7 +183,9 @@ impl Field {
                 ["staleness_seconds_p50", "staleness_seconds_p99"].map(|it| mirror[it].as_f64());
             staleness = both[0].zip(both[1]);
         }
-        self.mirrored.caught_up().await?;
+        if self.reconciler.is_some() {
+            self.mirrored.caught_up().await?;
+        }
         ensure!(proxy.terminate().await? == 0, "the proxy did not end well");
         Ok(staleness)
     }
@@ -169,10 +210,99 @@ impl Field {
         Ok(())
     }
 
+    /// Lets the target's own subscriber run, until it has what was written before.
+    pub(crate) async fn start_replication(&self) -> Result<()> {
+        let target = &self.replicated.target;
+        target
+            .execute(&format!("ALTER SUBSCRIPTION {SUBSCRIPTION} ENABLE"))
+            .await?;
+        self.catch_up(SUBSCRIPTION).await
+    }
+
+    /// Waits until a slot's reader has been sent what was written before it came.
+    async fn catch_up(&self, slot: &str) -> Result<()> {
+        let source = &self.replicated.source;
+        let now = source.value("SELECT pg_current_wal_insert_lsn()").await?;
+        let sent = format!(
+            "SELECT coalesce(bool_and(sent_lsn >= '{now}'), false) FROM pg_stat_replication \
+             JOIN pg_replication_slots ON active_pid = pid WHERE slot_name = '{slot}'"
+        );
+        wait::until_true("the log's reader to catch up", async || {
+            Ok(source.value(&sent).await? == "t")
+        })
+        .await
+    }
+
+    pub(crate) async fn stop_replication(&self) -> Result<()> {
+        let target = &self.replicated.target;
+        target
+            .execute(&format!("ALTER SUBSCRIPTION {SUBSCRIPTION} DISABLE"))
+            .await
+    }
+
+    /// Lets the log be decoded, and thrown away.
+    pub(crate) async fn start_decoding(&mut self) -> Result<()> {
+        let mut command = tool::client_program("pg_recvlogical", &self.replicated.source)?;
+        command.args(["--dbname", &self.replicated.source.name]);
+        command.args([
+            "--slot",
+            NOWHERE,
+            "--start",
+            "--no-loop",
+            "--file",
+            "/dev/null",
+        ]);
+        command.args([
+            "-o",
+            "proto_version=1",
+            "-o",
+            &format!("publication_names={SUBSCRIPTION}"),
+        ]);
+        let stem = Guardian::of_this_process()?.directory().join("decoder");
+        self.decoder = Some(Process::start(
+            "pg_recvlogical",
+            &mut command,
+            &stem,
+            Ending::Kill,
+        )?);
+        let caught_up = self.catch_up(NOWHERE).await;
+        caught_up.with_context(|| {
+            self.decoder
+                .as_ref()
+                .map_or_else(String::new, Process::errors)
+        })
+    }
+
+    pub(crate) fn stop_decoding(&mut self) -> Result<()> {
+        self.decoder
+            .take()
+            .map_or(Ok(()), |mut decoder| decoder.kill())
+    }
+
     /// The reconciler's process id, while it runs.
     pub(crate) fn reconciler(&self) -> Option<u32> {
         self.reconciler.as_ref().map(Segue::pid)
     }
+}
+
+/// PostgreSQL's own logical replication of all tables; it stands still at first.
+async fn subscribe(bed: &Bed) -> Result<()> {
+    let Database {
+        port, user, name, ..
+    } = &bed.source;
+    let publish = format!("CREATE PUBLICATION {SUBSCRIPTION} FOR ALL TABLES");
+    bed.source.execute(&publish).await?;
+    bed.target
+        .execute(&format!(
+            "CREATE SUBSCRIPTION {SUBSCRIPTION} CONNECTION 'host=127.0.0.1 port={port} user={user} dbname={name}' \
+             PUBLICATION {SUBSCRIPTION} WITH (copy_data = false, enabled = false, create_slot = false)"
+        ))
+        .await?;
+    for slot in [SUBSCRIPTION, NOWHERE] {
+        let create = format!("SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')");
+        bed.source.execute(&create).await?;
+    }
+    Ok(())
 }
 
 fn fill(database: &Database, scale: u32) -> Result<()> {

@@ -32,9 +32,8 @@ pub(crate) async fn measure(
         let full = full_load(field, plan, samples, cell).await?;
         let rate = Some((full / 2.0).round().max(1.0));
         for round in 1..=plan.rounds {
-            let pass = measure::measure(field, plan, Cell { rate, ..cell }).await?;
-            let dual = dual_write(field, plan, Cell { rate, ..cell }).await?;
-            for sample in [pass, dual] {
+            for way in Way::HALF {
+                let sample = one(field, plan, Cell { way, rate, ..cell }).await?;
                 told(&format!("half load, round {round}: {}", sample.line()));
                 samples.push(sample);
             }
@@ -52,14 +51,34 @@ async fn full_load(field: &mut Field, plan: &Plan, samples: &[Sample], cell: Cel
     if let Some(full) = median(known.map(|it| it.transactions_per_second)) {
         return Ok(full);
     }
-    let sample = dual_write(field, plan, cell).await?;
+    let way = Way::DualWrite;
+    let sample = one(field, plan, Cell { way, ..cell }).await?;
     Ok(sample.transactions_per_second)
 }
 
-async fn dual_write(field: &mut Field, plan: &Plan, cell: Cell) -> Result<Sample> {
-    let way = Way::DualWrite;
-    field.start_reconciler().await?;
-    let sample = measure::measure(field, plan, Cell { way, ..cell }).await?;
-    field.stop_reconciler().await?;
-    Ok(sample)
+/// One measurement, with what belongs to its way beside it.
+async fn one(field: &mut Field, plan: &Plan, cell: Cell) -> Result<Sample> {
+    match cell.way {
+        Way::DualWrite => {
+            field.start_reconciler().await?;
+            let sample = measure::measure(field, plan, cell).await?;
+            field.stop_reconciler().await?;
+            Ok(sample)
+        }
+        Way::Replicated => {
+            field.start_replication().await?;
+            let sample = measure::measure(field, plan, cell).await?;
+            field.stop_replication().await?;
+            Ok(sample)
+        }
+        Way::Decoded => {
+            field.start_decoding().await?;
+            let sample = measure::measure(field, plan, cell).await?;
+            field.stop_decoding()?;
+            Ok(sample)
+        }
+        Way::Direct | Way::Pgbouncer | Way::PassThrough | Way::PassThroughTwo | Way::Dry => {
+            measure::measure(field, plan, cell).await
+        }
+    }
 }

@@ -112,7 +112,7 @@ impl Load {
             | Self::SelectSimple
             | Self::UpdatePrepared
             | Self::UpdateSimple
-            | Self::Tpcb => Way::ALL.into(),
+            | Self::Tpcb => Way::FULL.into(),
         }
     }
 }

@@ -19,8 +19,9 @@ usage: benches [OPTIONS]
        benches soak [--seconds N]
 
 Direct, pgbouncer in session mode, Segue as a pass-through with one and with two workers, and Segue
-with dual write, interleaved, under pgbench; then dual write at half load, and the memory of idle
-connections. Uses the segue beside this program. About twelve minutes.
+with dual write, interleaved, under pgbench; then dual write at half load, beside its parts and
+PostgreSQL's own replication, and the memory of idle connections. Uses the segue beside this
+program. About twelve minutes.
   --only LIST     parts, with commas: beginnings of loads' names, half, idle (all)
   --clients LIST  numbers of clients, with commas (1,8,64)
   --rounds N      rounds to take the median of (3)
@@ -46,7 +47,7 @@ struct Wishes {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let ended = match wishes() {
-        Ok(Some(wishes)) => run(wishes).await,
+        Ok(Some(wishes)) => Box::pin(run(wishes)).await,
         Ok(None) => {
             println!("{USAGE}");
             Ok(())
@@ -122,7 +123,7 @@ async fn run(wishes: Wishes) -> Result<()> {
         soak,
     } = wishes;
     if let Some(length) = soak {
-        return benches::soak::run(&plan, length, |line| println!("{line}")).await;
+        return Box::pin(benches::soak::run(&plan, length, |line| println!("{line}"))).await;
     }
     let figures = benches::run(&plan, |line| eprintln!("{line}")).await?;
     let tables = benches::readme(&figures);

@@ -49,8 +49,8 @@ pub fn readme(figures: &Figures) -> String {
     let mut half = duals.filter(|it| it.rate.is_some()).peekable();
     if half.peek().is_some() {
         text.push_str(
-            "\n| half load | tx/s | pass-through p50 ms | dual write p50 | proxy CPU | staleness p50 / p99 ms |\n\
-             |---|---:|---:|---:|---:|---:|\n",
+            "\n| half load | tx/s | pass-through p50 ms | captured, sent nowhere | log decoded to nowhere | native replication | dual write | its proxy CPU | staleness p50 / p99 ms |\n\
+             |---|---:|---:|---:|---:|---:|---:|---:|---:|\n",
         );
     }
     for figure in half {
@@ -89,12 +89,19 @@ fn readme_row(figures: &Figures, pass: &Figure) -> String {
 
 fn half_row(figures: &Figures, dual: &Figure) -> String {
     let pass = figures.same(dual, Way::PassThrough);
+    let slower = |way| {
+        let figure = figures.same(dual, way);
+        times(figure.and_then(|it| figures.p50_of(it, Way::PassThrough)))
+    };
     format!(
-        "| {} | {} | {} | {} | {} | {} |\n",
+        "| {} | {} | {} | {} | {} | {} | {} | {} | {} |\n",
         load(dual),
         fixed(dual.rate, 0),
         fixed(pass.map(|it| it.latency_microseconds_p50 / 1e3), 3),
-        times(figures.p50_of(dual, Way::PassThrough)),
+        slower(Way::Dry),
+        slower(Way::Decoded),
+        slower(Way::Replicated),
+        slower(Way::DualWrite),
         times(figures.cpu_of(dual, Way::PassThrough)),
         staleness(dual),
     )

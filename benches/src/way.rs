@@ -13,15 +13,31 @@ pub enum Way {
     PassThroughTwo,
     /// `segue proxy --workers 1` with a target, and a reconciler.
     DualWrite,
+    /// `segue proxy --mirror dry --workers 1`: rows are captured, and go nowhere.
+    Dry,
+    /// As [`Self::PassThrough`], of a database whose log is decoded and thrown away: what any
+    /// reader of a log costs the source.
+    Decoded,
+    /// As [`Self::PassThrough`], of a database that PostgreSQL replicates to the target by itself.
+    Replicated,
 }
 
 impl Way {
-    /// In the order in which they are measured.
-    pub const ALL: [Self; 5] = [
+    /// As fast as they go, in the order in which they are measured.
+    pub const FULL: [Self; 5] = [
         Self::Direct,
         Self::Pgbouncer,
         Self::PassThrough,
         Self::PassThroughTwo,
+        Self::DualWrite,
+    ];
+
+    /// At half load: what a dual write costs, and whose part of it is whose.
+    pub const HALF: [Self; 5] = [
+        Self::PassThrough,
+        Self::Dry,
+        Self::Decoded,
+        Self::Replicated,
         Self::DualWrite,
     ];
 
@@ -33,6 +49,9 @@ impl Way {
             Self::PassThrough => "segue pass-through, 1 worker",
             Self::PassThroughTwo => "segue pass-through, 2 workers",
             Self::DualWrite => "segue dual-write",
+            Self::Dry => "segue, captured and thrown away",
+            Self::Decoded => "segue pass-through, log decoded to nowhere",
+            Self::Replicated => "segue pass-through, native replication beside",
         }
     }
 }
