@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use bytes::BytesMut;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, Row};
 
 use crate::error::ControlError;
@@ -90,6 +93,8 @@ pub(super) struct CatalogType {
     pub(super) name: String,
     pub(super) shape: Shape,
     pub(super) is_binary: bool,
+    /// The server does not receive every value that a server sends.
+    pub(super) is_one_way: bool,
 }
 
 #[derive(Debug)]
@@ -228,17 +233,57 @@ pub(super) async fn read(client: &Client, side: Side) -> Result<Catalog, Control
         let list = fields.entry(row.get(0)).or_default();
         list.push((row.get(1), row.get(2)));
     }
-    let types = query(TYPES, None).await?;
+    let mut types: BTreeMap<u32, CatalogType> = query(TYPES, None)
+        .await?
+        .iter()
+        .map(|row| (row.get(0), data_type(row, &mut labels, &fields)))
+        .collect();
+    if let (Side::Target, Some(found)) = (side, types.get_mut(&Type::TSQUERY.oid())) {
+        found.is_one_way = !takes_empty_query(client).await?;
+    }
     Ok(Catalog {
         tables: tables
             .into_values()
             .map(|(schema, relation, table)| ((schema, relation), table))
             .collect(),
-        types: types
-            .iter()
-            .map(|row| (row.get(0), data_type(row, &mut labels, &fields)))
-            .collect(),
+        types,
     })
+}
+
+/// The `tsquery` without a lexeme, in its send format: it has no nodes.
+#[derive(Debug)]
+struct EmptyQuery;
+
+impl ToSql for EmptyQuery {
+    fn to_sql(
+        &self,
+        _: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        out.extend_from_slice(&[0; 4]);
+        Ok(IsNull::No)
+    }
+
+    fn accepts(of: &Type) -> bool {
+        *of == Type::TSQUERY
+    }
+
+    to_sql_checked!();
+}
+
+/// Whether the server receives an empty `tsquery`: 14.24, 16.15, 17.11 and 18.6 do not, and the
+/// minor versions before and after do.
+async fn takes_empty_query(client: &Client) -> Result<bool, ControlError> {
+    let asked = client.query("SELECT $1::pg_catalog.tsquery", &[&EmptyQuery]);
+    match asked.await {
+        Ok(_) => Ok(true),
+        Err(error) if error.code() == Some(&SqlState::INTERNAL_ERROR) => Ok(false),
+        Err(error) => Err(ControlError::query(
+            Side::Target,
+            "try whether it receives a tsquery",
+            &error,
+        )),
+    }
 }
 
 fn table(row: &Row) -> CatalogTable {
@@ -304,5 +349,6 @@ fn data_type(
         name: row.get(1),
         shape,
         is_binary: row.get(7),
+        is_one_way: false,
     }
 }

@@ -5,7 +5,7 @@
 
 use protocol::contract::{Form, KeyForm};
 
-use super::catalog::{Catalog, CatalogColumn, Shape};
+use super::catalog::{Catalog, CatalogColumn, CatalogType, Shape};
 
 /// Types whose values are OIDs of catalog objects: another object, or none, at the target.
 const REFERENCES: [(u32, &str); 11] = [
@@ -66,13 +66,8 @@ impl Catalogs<'_> {
             .types
             .get(&target)
             .ok_or_else(|| missing(target))?;
-        if let Some((_, name)) = REFERENCES.iter().find(|(oid, _)| *oid == source) {
-            return Err(format!(
-                "values of type {name} are OIDs, which differ at the target"
-            ));
-        }
-        if let Some((_, name)) = ONE_WAY.iter().find(|(oid, _)| *oid == source) {
-            return Err(format!("an empty {name} cannot be received in binary"));
+        if let Some(reason) = unfit(source, there) {
+            return Err(reason);
         }
         if depth > DEPTH_MAX {
             return Err("its type is nested too deep".to_owned());
@@ -142,6 +137,26 @@ impl Catalogs<'_> {
         } else {
             KeyForm::Unordered
         }
+    }
+}
+
+/// Why no value of this type is carried, or not every one could be.
+fn unfit(source: u32, there: &CatalogType) -> Option<String> {
+    let is = |(oid, _): &&(u32, &str)| *oid == source;
+    if let Some((_, name)) = REFERENCES.iter().find(is) {
+        Some(format!(
+            "values of type {name} are OIDs, which differ at the target"
+        ))
+    } else if let Some((_, name)) = ONE_WAY.iter().find(is) {
+        Some(format!("an empty {name} cannot be received in binary"))
+    } else if there.is_one_way {
+        Some(format!(
+            "the target does not receive an empty {} in binary, which is a fault of its minor \
+             version; update PostgreSQL there",
+            there.name
+        ))
+    } else {
+        None
     }
 }
 

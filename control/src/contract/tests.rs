@@ -16,17 +16,20 @@ fn catalog(base: u32, tables: Vec<(&str, CatalogTable)>) -> Catalog {
         name: name.into(),
         shape: Shape::Base,
         is_binary: true,
+        is_one_way: false,
     };
     let shaped = |name: &str, shape| CatalogType {
         name: name.into(),
         shape,
         is_binary: true,
+        is_one_way: false,
     };
     let labels = ["sad".to_owned(), "ok".to_owned()].into();
     let no_binary = CatalogType {
         name: "aclitem".into(),
         shape: Shape::Base,
         is_binary: false,
+        is_one_way: false,
     };
     let types = [
         (23, plain("integer")),
@@ -147,6 +150,27 @@ fn left_out(change: impl Fn(&mut CatalogTable), words: &str) {
         "{:?}",
         survey.refusals
     );
+}
+
+#[test]
+fn what_the_target_does_not_receive_is_left_out_in_arrays_too() {
+    for (oid, name) in [(25, "text"), (1009, "text[]")] {
+        let made = || vec![("t", table("t", vec![column("v", oid, name)]))];
+        let (mut here, mut there) = (catalog(SOURCE, made()), catalog(TARGET, made()));
+        for side in [&mut here, &mut there] {
+            let array = CatalogType {
+                name: "text[]".into(),
+                shape: Shape::Array { element: 25 },
+                is_binary: true,
+                is_one_way: false,
+            };
+            side.types.insert(1009, array);
+        }
+        there.types.get_mut(&25).unwrap().is_one_way = true;
+        let survey = survey(&here, &there, &Selection::All);
+        let told = &survey.left_out.first().expect("a table left out").reason;
+        assert!(told.contains("does not receive an empty text"), "{told}");
+    }
 }
 
 #[track_caller]

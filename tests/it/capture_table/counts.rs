@@ -10,6 +10,12 @@ use crate::ground::Ground;
 /// Begins every count of a deferral.
 const DEFERRED: &str = "segue_proxy_deferred_transactions_total{reason=\"";
 const CAPTURED: &str = "segue_proxy_captured_transactions_total ";
+/// Begin what tells how the mirror fares.
+const MIRROR: [&str; 3] = [
+    "segue_dual_write_fail_total",
+    "segue_mirror_accepted_transactions_total",
+    "segue_mirror_breaker_open",
+];
 
 /// Transactions by what became of them: `captured`, or the reason of the deferral.
 pub(crate) type Counts = BTreeMap<String, u64>;
@@ -36,6 +42,15 @@ pub(crate) async fn read(port: u16) -> Counts {
         }
     }
     counts
+}
+
+/// Why transactions that were captured did not reach the target, and what the proxy said: for the
+/// message of a test that misses one.
+pub(crate) async fn evidence(proxy: &Segue, port: u16) -> String {
+    let (_, metrics) = get(port, "/metrics", "Host: localhost\r\n").await;
+    let tells = |line: &&str| MIRROR.iter().any(|name| line.starts_with(name));
+    let told: Vec<&str> = metrics.lines().filter(tells).collect();
+    format!("{}\nthe proxy's log:\n{}", told.join("\n"), proxy.log())
 }
 
 /// What has been added.

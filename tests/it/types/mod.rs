@@ -9,6 +9,8 @@ mod values;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::SinkExt as _;
 use harness::raw_client::{RawClient, message};
 use harness::{Bed, Database, wait};
 use tokio::time::timeout;
@@ -61,6 +63,8 @@ const EARLY_KEYS: &[&str] = &[
 struct Subject {
     number: usize,
     of: &'static Type,
+    /// The table's word, but where the target has a fault.
+    way: Way,
     /// It can be a key.
     is_key: bool,
     /// The same OIDs at both sides.
@@ -69,7 +73,7 @@ struct Subject {
 
 impl Subject {
     fn is_early(&self) -> bool {
-        self.of.way == Way::Early
+        self.way == Way::Early
     }
 
     fn has_early_key(&self) -> bool {
@@ -79,7 +83,7 @@ impl Subject {
     fn table(&self) -> String {
         let Self { number, of, .. } = self;
         // An array of what has no binary form could not be carried.
-        let array = match of.way {
+        let array = match self.way {
             Way::Early => format!(", a {}[]", of.name),
             Way::Logged(_) | Way::LeftOut | Way::Empty => String::new(),
         };
@@ -207,9 +211,14 @@ async fn subjects(bed: &Bed) -> Vec<Subject> {
         let mut subject = Subject {
             number,
             of,
+            way: of.way,
             is_key: false,
             is_built_in: has(&source, sql, of.name).await,
         };
+        if of.name == "tsquery" && !takes_empty_query(&target).await {
+            println!("the target does not receive an empty tsquery: it has to be left out");
+            subject.way = Way::LeftOut;
+        }
         if subject.is_early() {
             subject.is_key = source.batch_execute(&subject.key_table()).await.is_ok();
         }
@@ -221,6 +230,22 @@ async fn subjects(bed: &Bed) -> Vec<Subject> {
         subjects.push(subject);
     }
     subjects
+}
+
+/// Whether the server reads the empty `tsquery` that it writes; some minor versions do not.
+async fn takes_empty_query(client: &Client) -> bool {
+    let head = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+    let row = b"\0\x01\0\0\0\x04\0\0\0\0\xff\xff";
+    let table = "CREATE TEMPORARY TABLE one (v tsquery)";
+    client.batch_execute(table).await.unwrap();
+    let copy = "COPY one FROM STDIN (FORMAT binary)";
+    let copy = client.copy_in(copy).await.unwrap();
+    let mut copy = std::pin::pin!(copy);
+    let sent = copy.send(Bytes::from([&head[..], row].concat()));
+    sent.await.unwrap();
+    let taken = copy.finish().await;
+    client.batch_execute("DROP TABLE one").await.unwrap();
+    taken.is_ok()
 }
 
 /// No type of either server is missing in the table.
@@ -318,11 +343,14 @@ async fn values_of_every_type_are_mirrored_early_and_the_log_agrees() {
             }
         }
     }
-    assert!(mismatches.is_empty(), "{}", mismatches.join("\n"));
+    if !mismatches.is_empty() {
+        let evidence = counts::evidence(&proxy, counts_port).await;
+        panic!("{}\n{evidence}", mismatches.join("\n"));
+    }
     let reconciler = ground.launch.reconciler(&[]).await.unwrap();
     for subject in subjects
         .iter()
-        .filter(|subject| subject.of.way == Way::LeftOut)
+        .filter(|subject| subject.way == Way::LeftOut)
     {
         let sql = format!("SELECT count(*) FROM t{}", subject.number);
         assert_eq!(
@@ -349,7 +377,7 @@ async fn values_of_every_type_are_mirrored_early_and_the_log_agrees() {
 /// What was counted for one statement, if it is not what the table says of the type.
 fn miscounted(subject: &Subject, sql: &str, counted: &counts::Counts) -> Option<String> {
     let is_of_key = sql.contains(&format!(" k{} ", subject.number));
-    let expected = match subject.of.way {
+    let expected = match subject.way {
         Way::Early if is_of_key && !subject.has_early_key() => "key_equality",
         Way::Early => "captured",
         Way::Logged(reason) => reason,
