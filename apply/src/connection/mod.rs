@@ -77,6 +77,8 @@ pub struct Connection {
     stream: Stream,
     side: Side,
     incoming: BytesMut,
+    /// The last read of [`Connection::receive`] brought much, or all that there was room for.
+    is_behind: bool,
     outgoing: BytesMut,
     parameters: BTreeMap<String, String>,
     process_id: i32,
@@ -148,10 +150,19 @@ impl Connection {
             let read = self.stream.read(&mut self.incoming).await;
             match read {
                 Ok(0) => return Err(ConnectionError::Closed { side: self.side }),
-                Ok(_) => {}
+                Ok(count) => {
+                    let is_full = self.incoming.len() == self.incoming.capacity();
+                    self.is_behind = is_full || count >= READ_BYTES / 2;
+                }
                 Err(error) => return Err(ConnectionError::io(self.side, error)),
             }
         }
+    }
+
+    /// Whether [`Connection::receive`] would have to read, and the last read brought little: the
+    /// reader keeps up, and nothing is lost if it comes back a little later.
+    pub fn is_drained(&mut self) -> Result<bool, ConnectionError> {
+        Ok(!self.is_behind && self.arrived_frame()?.is_none())
     }
 
     /// A frame that has arrived already, if there is one: header first, then split, never copied.

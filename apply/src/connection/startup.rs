@@ -74,6 +74,7 @@ async fn open(
             stream,
             side,
             incoming: BytesMut::new(),
+            is_behind: false,
             outgoing: BytesMut::new(),
             parameters: std::collections::BTreeMap::new(),
             process_id: 0,

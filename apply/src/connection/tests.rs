@@ -56,6 +56,23 @@ async fn a_frame_may_arrive_byte_by_byte_and_receiving_be_dropped_in_between() {
 }
 
 #[tokio::test]
+async fn a_reader_that_keeps_up_is_told_from_one_that_is_behind() {
+    let (mut server, mut connection) = pair().await;
+    assert!(connection.is_drained().unwrap());
+    let small = frame(b'd', b"row");
+    server.write_all(&small.repeat(2)).await.unwrap();
+    connection.receive().await.unwrap();
+    // The second frame has come with the first.
+    assert!(!connection.is_drained().unwrap());
+    connection.receive().await.unwrap();
+    assert!(connection.is_drained().unwrap());
+    let large = frame(b'd', &[b'x'; READ_BYTES]);
+    server.write_all(&large.repeat(2)).await.unwrap();
+    connection.receive().await.unwrap();
+    assert!(!connection.is_drained().unwrap());
+}
+
+#[tokio::test]
 async fn a_length_that_is_promised_is_not_allocated() {
     let (mut server, mut connection) = pair().await;
     server
