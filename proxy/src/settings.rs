@@ -12,7 +12,7 @@ pub use protocol::decide::statement::MirrorChoice;
 
 use tokio::sync::watch;
 
-use crate::authentication::AuthenticationSettings;
+use crate::authentication::settings::AuthenticationSettings;
 use crate::tls::ClientTls;
 
 /// What may change while the proxy runs. What needs a restart is in [`crate::Config`].

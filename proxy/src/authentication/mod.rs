@@ -16,6 +16,7 @@ mod error;
 mod exchange;
 mod peer;
 mod secrets;
+pub(crate) mod settings;
 mod user_list;
 
 use std::sync::Arc;
@@ -39,19 +40,10 @@ pub use client_keys::ClientKeys;
 pub(crate) use error::AuthenticationError;
 use exchange::Exchange;
 use peer::Peer;
-pub use secrets::AuthQuery;
 pub(crate) use secrets::Secrets;
 use secrets::{Freshness, Lookup};
+pub use settings::{AuthQuery, AuthenticationSettings};
 pub use user_list::UserList;
-
-/// Where the secrets of roles come from.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AuthenticationSettings {
-    /// Asked of the source, for roles that the file does not have.
-    pub query: AuthQuery,
-    /// Looked into first.
-    pub file: Arc<UserList>,
-}
 
 /// What a worker needs to introduce clients to the source.
 #[derive(Debug, Clone)]

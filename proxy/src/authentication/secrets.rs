@@ -15,11 +15,7 @@ use tokio::time::Instant;
 use tokio_postgres::{Client, Statement};
 use tokio_util::sync::CancellationToken;
 
-use super::AuthenticationSettings;
-
-/// What is asked by default. The role of the source string has to be a superuser for it.
-const PG_AUTHID: &str =
-    "SELECT rolpassword FROM pg_catalog.pg_authid WHERE rolname = $1 AND rolcanlogin";
+use super::settings::AuthenticationSettings;
 
 /// How long an answer is kept. That it is an old one shows in the source's salt at every login, and
 /// then it is asked for again.
@@ -36,28 +32,6 @@ const IDLE: Duration = Duration::from_mins(1);
 
 /// Questions that may wait: as many as workers can have in a storm.
 const QUESTIONS_MAX: usize = 256;
-
-/// What asks the source for a role's secret.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum AuthQuery {
-    /// `pg_authid` itself.
-    #[default]
-    PgAuthid,
-    /// Nothing does.
-    Off,
-    /// A query with the role's name as `$1`; the last column of its row is the secret.
-    Custom(String),
-}
-
-impl AuthQuery {
-    fn text(&self) -> Option<&str> {
-        match self {
-            Self::PgAuthid => Some(PG_AUTHID),
-            Self::Off => None,
-            Self::Custom(text) => Some(text),
-        }
-    }
-}
 
 /// Whether an answer may be a few seconds old.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
