@@ -39,10 +39,14 @@ chaos: setup ## kill -9 of everything under load, then the reckoning (SECONDS=..
 revisions: setup ## The inequality that both paths rest on, under concurrent writers (SECONDS=.. SEED=..)
 	@$(CARGO) run --quiet --package harness --bin revisions -- "$(SECONDS)" "$(SEED)"
 
-fuzz: setup ## libFuzzer on one parser, or on each in turn (TARGET=.. SECONDS=..; nightly and cargo-fuzz)
+# No parser needs 64 MB at once, or ten seconds, for the few kilobytes that libFuzzer gives it.
+fuzz: ## libFuzzer on one parser, or on each in turn (TARGET=.. SECONDS=..; with a nightly compiler)
+	@tests/setup.sh fuzz
 	@$(CARGO) run --quiet --package fuzz-entries --bin seeds -- fuzz/corpus
 	@set -e; for target in $(or $(TARGET),$$($(CARGO) +nightly fuzz list)); do \
-	  $(CARGO) +nightly fuzz run $$target -- -max_total_time=$(or $(SECONDS),60); done
+	  echo "fuzz: $$target"; \
+	  $(CARGO) +nightly fuzz run $$target -- -max_total_time=$(or $(SECONDS),60) \
+	    -timeout=10 -malloc_limit_mb=64 -print_final_stats=1; done
 
 regress: setup ## PostgreSQL's own regression suite, directly and through the proxy (MIRROR=off|on TESTS=..)
 	$(CARGO) build --quiet --package segue --package harness --bin segue --bin suites

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building and testing Segue needs and this machine lacks. Where all is there it does
 # nothing and needs no network. "bench" as the argument asks for pgbouncer too, "test" for the
-# drivers of the tests.
+# drivers of the tests, "fuzz" for cargo-fuzz and the nightly compiler that it needs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,6 +17,9 @@ if command -v mvn >/dev/null; then
 fi
 if [ "${1:-}" = bench ]; then
   [ -x /usr/sbin/pgbouncer ] || command -v pgbouncer >/dev/null || missing+=(pgbouncer)
+fi
+if [ "${1:-}" = fuzz ]; then
+  command -v c++ >/dev/null || missing+=(g++)
 fi
 if ! command -v cargo >/dev/null; then
   echo "setup: the Rust toolchain is missing; see https://rustup.rs" >&2
@@ -66,4 +69,18 @@ fetch() {
 fetch tests/servers/fetch.sh
 if [ "${1:-}" = test ]; then
   fetch tests/drivers/fetch.sh
+fi
+if [ "${1:-}" = fuzz ]; then
+  if ! cargo +nightly --version >/dev/null 2>&1; then
+    if ! command -v rustup >/dev/null; then
+      echo "setup: missing: a nightly Rust compiler, as 'cargo +nightly'; see https://rustup.rs" >&2
+      exit 1
+    fi
+    echo "setup: installing a nightly Rust compiler"
+    rustup toolchain install nightly --profile minimal
+  fi
+  if ! cargo +nightly fuzz --version >/dev/null 2>&1; then
+    echo "setup: installing cargo-fuzz"
+    cargo +nightly install --quiet --locked cargo-fuzz
+  fi
 fi

@@ -32,6 +32,15 @@ use crate::registry::Workers;
 use crate::settings::LiveSettings;
 use crate::statistics::Rates;
 
+/// How many commands a text holds, or what the first that is none is told. Carries nothing out: for
+/// whoever wants to know that no text harms the console.
+pub fn count_commands(text: &str) -> Result<usize, String> {
+    match command::commands(text) {
+        (commands, None) => Ok(commands.len()),
+        (_, Some(error)) => Err(error.to_string()),
+    }
+}
+
 /// What the console can show and change.
 #[derive(Debug)]
 pub(crate) struct Console {

@@ -5,11 +5,13 @@
 //! and that what it has read is written back as it was. Does not look for slowness.
 #![expect(clippy::panic, reason = "a broken promise has to be loud")]
 
+mod logins;
 mod messages;
 mod seeds;
 #[cfg(test)]
 mod smoke;
 mod statements;
+mod texts;
 mod values;
 
 pub use seeds::seeds;
@@ -66,8 +68,28 @@ pub const ENTRIES: &[Entry] = &[
         run: statements::template,
     },
     Entry {
+        name: "scram",
+        run: logins::scram,
+    },
+    Entry {
+        name: "auth_file",
+        run: logins::auth_file,
+    },
+    Entry {
+        name: "session_state",
+        run: values::session_state,
+    },
+    Entry {
         name: "dsn",
-        run: values::dsn,
+        run: texts::dsn,
+    },
+    Entry {
+        name: "console",
+        run: texts::console,
+    },
+    Entry {
+        name: "numbers",
+        run: texts::numbers,
     },
 ];
 

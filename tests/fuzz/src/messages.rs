@@ -2,14 +2,16 @@
 
 use std::hint::black_box;
 
+use apply::connection::ServerError;
 use bytes::{Bytes, BytesMut};
 use protocol::pgoutput::{self, frame::Frame as StreamFrame};
 use protocol::wire::backend::{
-    CommandTag, DataRow, ErrorFields, ParameterStatus, RowDescription, Tag, TransactionStatus,
+    Authentication, CommandTag, DataRow, ErrorFields, ParameterStatus, ReadyForQuery,
+    RowDescription, Tag,
 };
 use protocol::wire::frame::Frame;
-use protocol::wire::frontend::{Bind, Close, Describe, Execute, Parse, Query};
-use protocol::wire::startup;
+use protocol::wire::frontend::{Bind, Close, Describe, Execute, Parse, Query, SaslInitialResponse};
+use protocol::wire::startup::{self, StartupPacket};
 
 /// Cutting loses no byte and makes none up, wherever the buffer ends meanwhile.
 pub(super) fn frame(data: &[u8]) {
@@ -41,9 +43,22 @@ pub(super) fn startup(data: &[u8]) {
     let Some(packet) = data.get(..length) else {
         return;
     };
-    if let Ok(read) = startup::decode(Bytes::copy_from_slice(packet)) {
-        drop(format!("{read:?}"));
+    let packet = Bytes::copy_from_slice(packet);
+    let Ok(read) = startup::decode(packet.clone()) else {
+        return;
+    };
+    drop(format!("{read:?}"));
+    let mut out = BytesMut::new();
+    match read {
+        StartupPacket::Cancel(key) => out.extend_from_slice(&startup::cancel_request(&key)),
+        StartupPacket::Startup(startup) if startup.version >> 16 == 3 => {
+            black_box((startup.database(), startup.is_replication()));
+            startup.encode(&mut out);
+        }
+        // Of another major version nothing more is read than that.
+        StartupPacket::Ssl | StartupPacket::GssEnc | StartupPacket::Startup(_) => return,
     }
+    assert_eq!(out, packet);
 }
 
 /// The body of what was written, and what it reads as, is the same.
@@ -71,7 +86,7 @@ fn again<M: std::fmt::Debug + PartialEq, E: std::fmt::Debug>(
 pub(super) fn frontend(data: &[u8]) {
     let (which, body) = data.split_first().unwrap_or((&0, &[]));
     let body = Bytes::copy_from_slice(body);
-    match which % 6 {
+    match which % 7 {
         0 => {
             if let Ok(read) = Bind::decode(body.clone()) {
                 again(&read, Bind::encode, Bind::decode);
@@ -99,6 +114,15 @@ pub(super) fn frontend(data: &[u8]) {
                 again(&read, Parse::encode, Parse::decode);
             }
         }
+        5 => {
+            if let Ok(read) = SaslInitialResponse::decode(body) {
+                again(
+                    &read,
+                    SaslInitialResponse::encode,
+                    SaslInitialResponse::decode,
+                );
+            }
+        }
         _ => {
             if let Ok(read) = Query::decode(body) {
                 again(&read, Query::encode, Query::decode);
@@ -111,7 +135,7 @@ pub(super) fn frontend(data: &[u8]) {
 pub(super) fn backend(data: &[u8]) {
     let (which, body) = data.split_first().unwrap_or((&0, &[]));
     let body = Bytes::copy_from_slice(body);
-    match which % 6 {
+    match which % 8 {
         0 => {
             if let Ok(read) = RowDescription::decode(body) {
                 again(&read, RowDescription::encode, RowDescription::decode);
@@ -132,9 +156,22 @@ pub(super) fn backend(data: &[u8]) {
             }
         }
         4 => drop(ParameterStatus::decode(body)),
-        _ => drop(TransactionStatus::from_byte(
-            body.first().copied().unwrap_or_default(),
-        )),
+        5 => {
+            if let Ok(read) = ReadyForQuery::decode(body) {
+                let encode = |it: &ReadyForQuery, out: &mut BytesMut| it.encode(out);
+                again(&read, encode, ReadyForQuery::decode);
+            }
+        }
+        6 => match Authentication::decode(body) {
+            // Another method is only forwarded.
+            Ok(Authentication::Other) | Err(_) => (),
+            Ok(read) => again(&read, Authentication::encode, Authentication::decode),
+        },
+        _ => {
+            // Both read the same message; one of them for its words alone.
+            let (words, fields) = (ServerError::parse(body.clone()), ErrorFields::decode(body));
+            assert_eq!(words.is_ok(), fields.is_ok(), "{words:?} {fields:?}");
+        }
     }
 }
 

@@ -20,7 +20,8 @@ pub fn seeds(entry: &str) -> Vec<Vec<u8>> {
             b"\x02Pp\0",
             b"\x03p\0\0\0\0\x05",
             b"\x04s\0select $1\0\0\x01\0\0\0\x17",
-            b"\x05select 1\0",
+            b"\x06select 1\0",
+            b"\x05SCRAM-SHA-256\0\0\0\0\x09n,,n=,r=x",
         ],
         "backend" => &[
             b"\0\0\x01a\0\0\0@\x00\0\x01\0\0\0\x17\0\x04\xff\xff\xff\xff\0\0",
@@ -29,6 +30,10 @@ pub fn seeds(entry: &str) -> Vec<Vec<u8>> {
             b"\x03INSERT 0 1\0",
             b"\x04TimeZone\0UTC\0",
             b"\x05I",
+            b"\x06\0\0\0\x0aSCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0",
+            b"\x06\0\0\0\x0br=x,s=eA==,i=4096",
+            b"\x06\0\0\0\x05salt",
+            b"\x07SERROR\0VERROR\0C23505\0Mno\0tt\0nkey\0\0",
         ],
         "pgoutput" => &[
             b"w\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03B\0",
@@ -67,6 +72,30 @@ pub fn seeds(entry: &str) -> Vec<Vec<u8>> {
             b"SELECT E'a\\'b', $$x$$, U&\"d\\0061t\", B'1', 1e5, .5, 1::float(25)",
             b"COPY t FROM STDIN; TRUNCATE u; EXECUTE p (1); SET x = 'y'; DROP TABLE t",
         ],
+        "scram" => &[
+            b"\0n,,n=user,r=rOprNGfwEbeRWgbNEkqO",
+            b"\0p=tls-server-end-point,,n=,r=x",
+            b"\x01c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=",
+            b"\x02r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096",
+            b"\x03v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=",
+            b"\x03e=invalid-proof",
+            b"\x04SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=",
+        ],
+        "auth_file" => &[
+            b"\"me\" \"SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=\"\n",
+            b"; comment\n# another\n\"o\"\"l\" \"md5f00\"\r\n\n\"x\" \"\" more",
+        ],
+        "session_state" => &[
+            b"\0\x08\0\0\0\x02me\0\0\0\x17[\"pg_catalog\",\"public\"]\xff\xff\xff\xff\0\0\0\x04UTF8\0\0\0\x04UTF8\0\0\0\x02on\0\0\0\x06notice\0\0\0\x04sync",
+            b"\0\x07\0\0\0\x02me\0\0\0\x02[]\0\0\0\x05[\"t\"]\0\0\0\x04UTF8\0\0\0\x06LATIN1\0\0\0\x03off\0\0\0\x03log",
+        ],
+        "console" => &[
+            b"SHOW CLIENTS; show \"mirror\" /* a /* b */ c */;",
+            b"SET sync_timeout = '5s'; SET x TO y -- the end",
+            b"PAUSE 3s; RESUME; KILL 7; RELOAD",
+            b"set extra_float_digits = 3; begin; commit; rollback; discard all",
+        ],
+        "numbers" => &[b"16/B374D848", b"FFFFFFFF/FFFFFFFF", b"10:20:12,15", b"3:3:"],
         "dsn" => &[
             b"postgres://u:p%20w@h:5432/db?sslmode=require&application_name=x",
             b"postgresql://[::1]/",

@@ -58,3 +58,14 @@ fn no_bytes_break_a_parsers_promises() {
         }
     }
 }
+
+#[test]
+fn every_entry_is_a_target_of_libfuzzer() {
+    let manifest = include_str!("../../../fuzz/Cargo.toml");
+    let targets = manifest.matches("fuzz_targets/").count();
+    assert_eq!(targets, ENTRIES.len());
+    for entry in ENTRIES {
+        let target = format!("path = \"fuzz_targets/{}.rs\"", entry.name);
+        assert!(manifest.contains(&target), "{}", entry.name);
+    }
+}

@@ -1,12 +1,12 @@
-//! Captured records, row keys, values with OIDs inside, and connection strings.
+//! Captured records, row keys, values with OIDs inside, and the session's own state.
 
 use bytes::Bytes;
-use control::Dsn;
-use control::dsn::Defaults;
 use protocol::contract::{Column, Form, KeyForm, Table, TableIndex};
 use protocol::decide::record::{ValueFormat, decode};
 use protocol::remap::to_target;
 use protocol::row::{Datum, Image, RowKey};
+use protocol::wire::backend::DataRow;
+use proxy::capture::Capture;
 
 /// The hexadecimal form of a record is the same row.
 pub(super) fn record(data: &[u8]) {
@@ -82,12 +82,11 @@ pub(super) fn remap(data: &[u8]) {
     }
 }
 
-/// Connection strings of both kinds; no text shows a password.
-pub(super) fn dsn(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else {
+/// The proxy's own question may be answered with anything; read twice, it says the same.
+pub(super) fn session_state(data: &[u8]) {
+    let Ok(row) = DataRow::decode(Bytes::copy_from_slice(data)) else {
         return;
     };
-    if let Ok(read) = Dsn::parse(text, &Defaults::default()) {
-        drop((format!("{read:?}"), read.server(), read.to_tokio_postgres()));
-    }
+    let read = Capture::read_session(&row.columns);
+    assert_eq!(Capture::read_session(&row.columns), read);
 }

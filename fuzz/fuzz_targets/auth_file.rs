@@ -1,0 +1,4 @@
+//! The entry `auth_file` of tests/fuzz.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz_entries::run("auth_file", data));
