@@ -3,7 +3,8 @@
 //! A pipelined Bind refers to a Parse that has not been answered and may yet fail or be skipped. So
 //! every change is pending until its answer has come: look-ups see the newest pending change, a
 //! failure takes it back, and a later change of the same name does not depend on the earlier one's
-//! fate. Does not know what the server does by itself (DEALLOCATE in a function): a name that the
+//! fate. Behind the Sync of a change its fate decides what the name means: until it is known, the name
+//! is in doubt if it may mean something else. Does not know what the server does by itself (DEALLOCATE in a function): a name that the
 //! server has forgotten makes its own error there.
 
 use std::collections::{HashMap, VecDeque};
@@ -23,6 +24,8 @@ pub struct Names<V> {
     unnamed: Slot<V>,
     named: HashMap<Bytes, Slot<V>>,
     changes: u64,
+    /// How many changes had been made when the last Sync was sent.
+    synced: u64,
 }
 
 #[derive(Debug)]
@@ -59,16 +62,54 @@ impl<V> Names<V> {
             unnamed: Slot::new(),
             named: HashMap::new(),
             changes: 0,
+            synced: 0,
+        }
+    }
+
+    /// A Sync was sent: what comes behind it is run even if a change before it was not made.
+    pub fn sync(&mut self) {
+        self.synced = self.changes;
+    }
+
+    /// Whether what `name` means depends on the fate of a change that stands behind a Sync.
+    pub fn is_in_doubt(&self, name: &[u8]) -> bool {
+        let Some(slot) = self.lookup(name) else {
+            return false;
+        };
+        let Some((number, _)) = slot.pending.back() else {
+            return false;
+        };
+        let mut others = slot.pending.iter().rev().skip(1);
+        *number <= self.synced
+            && (slot.confirmed.is_some() || others.any(|(_, value)| value.is_some()))
+    }
+
+    /// Whether it is not known yet if `name` means anything at all: its last change stands behind a
+    /// Sync and waits for its answer.
+    pub fn is_unanswered(&self, name: &[u8]) -> bool {
+        let last = self.lookup(name).and_then(|slot| slot.pending.back());
+        last.is_some_and(|(number, _)| *number <= self.synced)
+    }
+
+    fn lookup(&self, name: &[u8]) -> Option<&Slot<V>> {
+        if name.is_empty() {
+            Some(&self.unnamed)
+        } else {
+            self.named.get(name)
         }
     }
 
     /// What `name` will mean when the server reads what is sent now.
     pub fn find(&self, name: &[u8]) -> Option<&V> {
-        if name.is_empty() {
-            self.unnamed.newest()
-        } else {
-            self.named.get(name)?.newest()
-        }
+        self.lookup(name)?.newest()
+    }
+
+    /// Whether `name` has a meaning, or may have one again where changes that are pending fail.
+    pub fn may_find(&self, name: &[u8]) -> bool {
+        self.lookup(name).is_some_and(|slot| {
+            let mut pending = slot.pending.iter();
+            slot.confirmed.is_some() || pending.any(|(_, value)| value.is_some())
+        })
     }
 
     /// All meanings that a name has, or may yet have.
@@ -209,6 +250,41 @@ mod tests {
         assert_eq!(names.find(b""), None);
         names.retract(&closed);
         assert_eq!(names.find(b""), Some(&1));
+    }
+
+    #[test]
+    fn a_name_may_be_found_again_whatever_was_sent_since() {
+        let mut names = Names::new();
+        assert!(!names.may_find(b""));
+        let made = names.change(b"", Some(1));
+        let closed = names.change(b"", None);
+        assert!(names.may_find(b"") && names.find(b"").is_none());
+        names.retract(&made);
+        names.confirm(&closed);
+        assert!(!names.may_find(b""));
+    }
+
+    #[test]
+    fn a_change_behind_its_sync_is_in_doubt_where_the_name_may_mean_something_else() {
+        let mut names = Names::new();
+        let first = names.change(NAME, Some(1));
+        names.sync();
+        assert!(!names.is_in_doubt(NAME), "there is nothing else");
+        assert!(names.is_unanswered(NAME));
+        let second = names.change(NAME, Some(2));
+        assert!(!names.is_in_doubt(NAME), "it is skipped together with it");
+        assert!(!names.is_unanswered(NAME));
+        names.sync();
+        assert!(names.is_in_doubt(NAME));
+        names.confirm(&first);
+        assert!(names.is_in_doubt(NAME));
+        names.retract(&second);
+        assert!(!names.is_in_doubt(NAME));
+        let closed = names.change(NAME, None);
+        names.sync();
+        assert!(names.is_in_doubt(NAME), "it may still be there");
+        names.confirm(&closed);
+        assert!(!names.is_in_doubt(NAME));
     }
 
     #[test]

@@ -129,7 +129,7 @@ where
 
     fn read_client(&mut self, context: &mut Context<'_>) -> Result<Reading, SessionError> {
         let mut capturing = self.capturing.iter();
-        let held = capturing.any(|it| it.holds_requests());
+        let held = capturing.any(|it| it.holds_requests() || it.is_in_doubt());
         if self.client_state == Peer::Gone
             || self.queue.len() >= REQUESTS_MAX
             || held

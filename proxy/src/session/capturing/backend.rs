@@ -8,7 +8,7 @@ use protocol::decide::statement::{SessionEffect, Statement, Write};
 use protocol::decide::transaction::Ready;
 use protocol::wire::backend::{CommandTag, ParameterStatus, TransactionStatus};
 
-use super::note::Run;
+use super::note::{Run, Unnamed};
 use super::{Capturing, Note};
 use crate::capture::Delivery;
 
@@ -35,13 +35,21 @@ impl Capturing {
                 self.confirm(&note);
                 None
             }
-            Event::Completed { note, statement } => self.completed(&note, statement, body),
+            Event::Completed { note, statement } => {
+                if let Some(unnamed) = note.forgets() {
+                    self.confirm_unnamed(unnamed);
+                }
+                self.completed(&note, statement, body)
+            }
             Event::Suspended(note) => {
                 self.suspended(&note);
                 None
             }
             Event::Failed { note, skipped, .. } => {
                 self.log.failed();
+                if let Some(note) = &note {
+                    self.refused(note);
+                }
                 note.iter().chain(&skipped).for_each(|it| self.retract(it));
                 None
             }
@@ -65,7 +73,28 @@ impl Capturing {
         match note {
             Note::Statement(change, _) => self.statements.confirm(change),
             Note::Portal(change) => self.portals.confirm(change),
-            Note::Nothing | Note::Run(_) | Note::Opaque => (),
+            Note::Nothing | Note::Run(_) | Note::Opaque(_) => (),
+        }
+    }
+
+    fn confirm_unnamed(&mut self, unnamed: &Unnamed) {
+        if let Some(statement) = &unnamed.statement {
+            self.statements.confirm(statement);
+        }
+        if let Some(portal) = &unnamed.portal {
+            self.portals.confirm(portal);
+        }
+    }
+
+    /// A Query or an unnamed Parse that fails has made the server forget the unnamed statement before.
+    fn refused(&mut self, note: &Note) {
+        if let Some(change) = note.forgets().and_then(|it| it.statement.as_ref()) {
+            self.statements.confirm(change);
+        }
+        if let Note::Statement(_, Some(text)) = note
+            && text.parse.name.is_empty()
+        {
+            self.statements.forget(b"");
         }
     }
 
@@ -73,7 +102,15 @@ impl Capturing {
         match note {
             Note::Statement(change, _) => self.statements.retract(change),
             Note::Portal(change) => self.portals.retract(change),
-            Note::Nothing | Note::Run(_) | Note::Opaque => (),
+            Note::Nothing | Note::Run(_) | Note::Opaque(_) => {
+                let unnamed = note.forgets();
+                if let Some(statement) = unnamed.and_then(|it| it.statement.as_ref()) {
+                    self.statements.retract(statement);
+                }
+                if let Some(portal) = unnamed.and_then(|it| it.portal.as_ref()) {
+                    self.portals.retract(portal);
+                }
+            }
         }
     }
 
@@ -125,7 +162,7 @@ impl Capturing {
         match note {
             Note::Run(run) if reads_only(run) => (),
             Note::Run(run) => self.log.suspended(run.captured(0)),
-            Note::Nothing | Note::Statement(..) | Note::Portal(_) | Note::Opaque => {
+            Note::Nothing | Note::Statement(..) | Note::Portal(_) | Note::Opaque(_) => {
                 self.log.suspended(None);
             }
         }

@@ -14,7 +14,7 @@ use protocol::wire::frame::Header;
 use protocol::wire::frontend::{Bind, Close, Describe, Execute, Named, Parse};
 
 use super::note::{Form, Portal, Run, Text};
-use super::{Capturing, NAMES_MAX, Note, Outbound, TEXT_SIZE_MAX};
+use super::{Capturing, Doubt, NAMES_MAX, Note, Outbound, TEXT_SIZE_MAX, Unknown};
 use crate::session::Step;
 
 /// Longer names than this are not looked for; the server cuts names at 63 bytes.
@@ -51,8 +51,11 @@ impl Capturing {
             return Step::Incomplete;
         }
         let text = self.text(parse, analysis);
+        if text.parse.name.is_empty() {
+            self.unnamed = Unknown::No;
+        }
         match text.form {
-            Form::Original => outbound.channel.approve(header),
+            Form::Original | Form::Lost => outbound.channel.approve(header),
             Form::Rewritten => {
                 outbound.channel.discard(header);
                 text.encode(outbound.channel);
@@ -71,13 +74,24 @@ impl Capturing {
         let Some((statement, _)) = cut_name(rest) else {
             return unnamed(Request::Bind, header, outbound);
         };
+        if self.statements.is_in_doubt(statement) {
+            return self.waits();
+        }
         let Some(text) = self.statements.find(statement).cloned() else {
             let note = Note::Portal(self.portals.change(portal, None));
             return forward(Request::Bind, note, header, outbound);
         };
-        let portal = Bytes::copy_from_slice(portal);
+        let (portal, statement) = (
+            Bytes::copy_from_slice(portal),
+            Bytes::copy_from_slice(statement),
+        );
         if self.asks_first(&text.analysis, outbound) {
             return Step::Incomplete;
+        }
+        // What may not be there cannot be sent again: that would make it be there.
+        let is_unanswered = self.statements.is_unanswered(&statement);
+        if is_unanswered && text.fingerprint != self.capture.grounds(&self.knowledge) {
+            return self.waits();
         }
         let mut text = self.settle(text, outbound);
         if let Some(captured) = Run::extended(&text, text.fingerprint).captured(0) {
@@ -90,6 +104,7 @@ impl Capturing {
                     return Step::Decided;
                 }
                 BindForm::Incomplete => return Step::Incomplete,
+                BindForm::Original if is_unanswered => return self.waits(),
                 BindForm::Original => text = self.original(&text, outbound),
             }
         }
@@ -97,23 +112,45 @@ impl Capturing {
         forward(Request::Bind, note, header, outbound)
     }
 
+    /// Pairing rests on what the name means, and that on whether an earlier request was skipped: its
+    /// Sync has been sent, and so the answer comes.
+    #[cold]
+    fn waits(&mut self) -> Step {
+        self.doubt = Doubt::Waiting;
+        Step::Incomplete
+    }
+
     pub(super) fn describe(&mut self, header: Header, outbound: &mut Outbound<'_>) -> Step {
         let Some(body) = outbound.channel.body(header) else {
             return unnamed(Request::DescribeStatement, header, outbound);
         };
         let (request, text) = match Describe::decode(Bytes::copy_from_slice(body)) {
+            Ok(Describe(Named::Statement(name))) if self.statements.is_in_doubt(&name) => {
+                return self.waits();
+            }
+            Ok(Describe(Named::Portal(name))) if self.portals.is_in_doubt(&name) => {
+                return self.waits();
+            }
             Ok(Describe(Named::Statement(name))) => {
-                (Request::DescribeStatement, self.statements.find(&name))
+                let text = self.statements.find(&name).cloned();
+                (Request::DescribeStatement, text)
             }
             Ok(Describe(Named::Portal(name))) => {
                 let portal = self.portals.find(&name);
-                (Request::DescribePortal, portal.map(|it| &it.text))
+                (
+                    Request::DescribePortal,
+                    portal.map(|it| Rc::clone(&it.text)),
+                )
             }
             Err(_) => (Request::DescribeStatement, None),
         };
+        let text = text.map(|text| match text.form {
+            Form::Lost => self.settle(text, outbound),
+            Form::Original | Form::Rewritten => text,
+        });
         let fingerprint = self.capture.grounds(&self.knowledge);
         let note = text.map_or(Note::Nothing, |text| {
-            Note::Run(Run::extended(text, fingerprint))
+            Note::Run(Run::extended(&text, fingerprint))
         });
         forward(request, note, header, outbound)
     }
@@ -123,6 +160,9 @@ impl Capturing {
             return unnamed(Request::Execute, header, outbound);
         };
         let name = cut_name(body).map(|(name, _)| name);
+        if name.is_some_and(|name| self.portals.is_in_doubt(name)) {
+            return self.waits();
+        }
         let portal = name.and_then(|name| self.portals.find(name)).cloned();
         let (Some(name), Some(portal)) = (name, portal) else {
             return self.opaque(Request::Execute, header, outbound);
@@ -178,12 +218,17 @@ impl Capturing {
         };
         let closed = Note::Portal(self.portals.change(name, None));
         let out = outbound.channel.insert();
+        // It may have ended with its transaction: what is said to this, the client would have heard.
+        Describe(Named::Portal(name.clone())).encode(out);
         Close(Named::Portal(name.clone())).encode(out);
         stand_in.encode(out);
         bind.encode(out);
         // The portal holds what it needs of its statement.
         Close(Named::Statement(stand_in.name)).encode(out);
         execute.encode(out);
+        outbound
+            .queue
+            .push_own(Request::DescribePortal, Note::Nothing);
         outbound.queue.push_own(Request::Close, closed);
         for request in [
             Request::Parse,
@@ -216,18 +261,22 @@ impl Capturing {
         let Some((name, _)) = cut_name(front) else {
             return unnamed(Request::Parse, header, outbound);
         };
+        if name.is_empty() {
+            self.unnamed = Unknown::Yes;
+        }
         let note = Note::Statement(self.statements.change(name, None), None);
         forward(Request::Parse, note, header, outbound)
     }
 
     /// The statement as it has to be in the session's present state, sent again if it is not so.
     fn settle(&mut self, text: Rc<Text>, outbound: &mut Outbound<'_>) -> Rc<Text> {
-        if text.fingerprint == self.capture.grounds(&self.knowledge) {
+        let is_there = text.form != Form::Lost;
+        if is_there && text.fingerprint == self.capture.grounds(&self.knowledge) {
             return text;
         }
         let analysis = self.analyze(&text.parse.query);
         let settled = self.text(text.parse.clone(), analysis);
-        let is_same = settled.sent() == text.sent();
+        let is_same = is_there && settled.sent() == text.sent();
         if is_same {
             let change = self
                 .statements
@@ -296,7 +345,7 @@ impl Text {
     fn sent(&self) -> &Bytes {
         match (self.form, &self.analysis.rewritten) {
             (Form::Rewritten, Some(rewritten)) => &rewritten.text,
-            (Form::Original, _) | (Form::Rewritten, None) => &self.parse.query,
+            (Form::Original | Form::Lost, _) | (Form::Rewritten, None) => &self.parse.query,
         }
     }
 
@@ -331,8 +380,8 @@ fn remembers_result(held: &Text, settled: &Text) -> bool {
         })
     };
     match (held.form, settled.form) {
-        (Form::Rewritten, Form::Original) => false,
-        (Form::Rewritten | Form::Original, _) => returns(settled),
+        (Form::Lost, _) | (Form::Rewritten, Form::Original | Form::Lost) => false,
+        (Form::Rewritten, Form::Rewritten) | (Form::Original, _) => returns(settled),
     }
 }
 
@@ -401,7 +450,7 @@ fn unnamed(request: Request, header: Header, outbound: &mut Outbound<'_>) -> Ste
     {
         return Step::Incomplete;
     }
-    forward(request, Note::Opaque, header, outbound)
+    forward(request, Note::Opaque(None), header, outbound)
 }
 
 /// Cuts a zero-terminated name off the front.

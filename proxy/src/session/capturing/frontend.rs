@@ -7,8 +7,8 @@ use protocol::decide::statement::Mode;
 use protocol::wire::frame::Header;
 use protocol::wire::frontend::{Query, Tag};
 
-use super::note::Run;
-use super::{Capturing, Note, Outbound, TEXT_SIZE_MAX};
+use super::note::{Run, Unnamed};
+use super::{Capturing, Doubt, Note, Outbound, TEXT_SIZE_MAX, Unknown};
 use crate::session::Step;
 use crate::session::frontend::request_of;
 
@@ -20,6 +20,7 @@ impl Capturing {
         header: Header,
         mut outbound: Outbound<'_>,
     ) -> Step {
+        self.doubt = Doubt::None;
         if outbound.queue.is_skipping() && tag != Tag::Sync {
             outbound.channel.approve(header);
             return Step::Decided;
@@ -41,6 +42,10 @@ impl Capturing {
             | Tag::Password
             | Tag::Terminate
             | Tag::Unknown(_) => {
+                if tag == Tag::Sync {
+                    self.statements.sync();
+                    self.portals.sync();
+                }
                 if let Some(request) = request_of(tag) {
                     outbound.queue.push(request, Note::Nothing);
                 }
@@ -74,9 +79,25 @@ impl Capturing {
             }
         }
         self.runs(&analysis);
-        let note = Note::Run(Run::simple(analysis, self.knowledge.mirror()));
+        let is_empty = analysis.statements.is_empty() && analysis.unreadable.is_none();
+        let forgets = self.forgets_unnamed(is_empty);
+        let note = Note::Run(Run::simple(analysis, self.knowledge.mirror(), forgets));
         outbound.queue.push(Request::Query, note);
         Step::Decided
+    }
+
+    /// A Query makes the server forget the unnamed statement, and the unnamed portal if it is not
+    /// empty: what is sent behind it does not find them.
+    fn forgets_unnamed(&mut self, is_empty: bool) -> Option<Box<Unnamed>> {
+        self.unnamed = Unknown::No;
+        let has_statement = self.statements.may_find(b"");
+        let has_portal = !is_empty && self.portals.may_find(b"");
+        (has_statement || has_portal).then(|| {
+            Box::new(Unnamed {
+                statement: has_statement.then(|| self.statements.change(b"", None)),
+                portal: has_portal.then(|| self.portals.change(b"", None)),
+            })
+        })
     }
 
     /// Forwards what is not understood. It may do anything.
@@ -87,7 +108,9 @@ impl Capturing {
         outbound: &mut Outbound<'_>,
     ) -> Step {
         self.forget_session();
-        outbound.queue.push(request, Note::Opaque);
+        let is_query = request == Request::Query;
+        let forgets = is_query.then(|| self.forgets_unnamed(false)).flatten();
+        outbound.queue.push(request, Note::Opaque(forgets));
         outbound.channel.approve(header);
         Step::Decided
     }

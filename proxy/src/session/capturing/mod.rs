@@ -51,6 +51,20 @@ enum Inquiry {
     Vain,
 }
 
+/// Whether the server has an unnamed statement that the proxy cannot send again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unknown {
+    No,
+    Yes,
+}
+
+/// Whether the next request waits until it is known what its name means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doubt {
+    None,
+    Waiting,
+}
+
 /// What a session that is captured knows.
 #[derive(Debug)]
 pub(super) struct Capturing {
@@ -63,6 +77,8 @@ pub(super) struct Capturing {
     chosen: bool,
     statements: Names<Rc<Text>>,
     portals: Names<Rc<Portal>>,
+    unnamed: Unknown,
+    doubt: Doubt,
 }
 
 /// What a request goes through: the bytes, the queue, and where the session stands.
@@ -84,6 +100,8 @@ impl Capturing {
             chosen: false,
             statements: Names::new(),
             portals: Names::new(),
+            unnamed: Unknown::No,
+            doubt: Doubt::None,
         }
     }
 
@@ -96,13 +114,19 @@ impl Capturing {
     pub(super) fn holds_nothing_rewritten(&self) -> bool {
         let mut statements = self.statements.values();
         let mut portals = self.portals.values();
-        statements.all(|it| it.form == Form::Original)
-            && portals.all(|it| it.text.form == Form::Original)
+        statements.all(|it| it.form != Form::Rewritten)
+            && portals.all(|it| it.text.form != Form::Rewritten)
     }
 
     /// Whether what the client sends has to wait, for that or for the catalog.
     pub(super) fn holds_requests(&self) -> bool {
         self.is_asking() || self.waiting.is_on()
+    }
+
+    /// Whether the client's next request waits for answers to earlier ones, so that no more of its
+    /// requests are read.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.doubt == Doubt::Waiting
     }
 
     /// Asks for the session's state if this text depends on it and now is the time; then waits for
@@ -113,6 +137,7 @@ impl Capturing {
         }
         let is_time = self.knowledge == SessionKnowledge::Unknown
             && self.inquiry == Inquiry::Due
+            && self.unnamed == Unknown::No
             && outbound.status == TransactionStatus::Idle
             && outbound.queue.is_idle();
         if !is_time || !depends_on_session(analysis) {
@@ -124,7 +149,23 @@ impl Capturing {
         };
         question.encode(outbound.channel.insert());
         outbound.queue.push_own(Request::Query, Note::Nothing);
+        self.lose_unnamed();
         true
+    }
+
+    /// The question is a Query, which makes the server forget the unnamed statement. It is sent
+    /// again when it is asked for.
+    fn lose_unnamed(&mut self) {
+        if let Some(text) = self.statements.find(b"") {
+            let lost = Rc::new(Text {
+                form: Form::Lost,
+                analysis: Rc::clone(&text.analysis),
+                fingerprint: text.fingerprint,
+                parse: text.parse.clone(),
+            });
+            let change = self.statements.change(b"", Some(lost));
+            self.statements.confirm(&change);
+        }
     }
 
     /// A text is sent to be run: what is sent behind it is read in the state that it leaves.

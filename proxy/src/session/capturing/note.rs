@@ -20,6 +20,8 @@ pub(super) enum Form {
     Original,
     /// With hidden columns.
     Rewritten,
+    /// It was sent, and the proxy's own question has made the server forget it.
+    Lost,
 }
 
 impl Form {
@@ -69,6 +71,14 @@ pub(super) enum Trust {
     Lost,
 }
 
+/// What a Query makes the server forget: the unnamed statement, and the unnamed portal if the text
+/// holds any statement.
+#[derive(Debug, Clone)]
+pub(in crate::session) struct Unnamed {
+    pub(super) statement: Option<Change>,
+    pub(super) portal: Option<Change>,
+}
+
 /// A text that runs, or is described.
 #[derive(Debug, Clone)]
 pub(in crate::session) struct Run {
@@ -79,13 +89,20 @@ pub(in crate::session) struct Run {
     pub(super) trust: Trust,
     /// What the session asked of the mirror when it was sent.
     pub(super) choice: Option<MirrorChoice>,
+    /// Nothing where there was nothing to forget, which is nearly always.
+    pub(super) forgets: Option<Box<Unnamed>>,
 }
 
 impl Run {
     /// A text that was sent in a Query.
-    pub(super) fn simple(analysis: Rc<Analysis>, choice: Option<MirrorChoice>) -> Self {
+    pub(super) fn simple(
+        analysis: Rc<Analysis>,
+        choice: Option<MirrorChoice>,
+        forgets: Option<Box<Unnamed>>,
+    ) -> Self {
         Self {
             choice,
+            forgets,
             form: Form::of(&analysis),
             analysis,
             format: ValueFormat::Text,
@@ -97,6 +114,7 @@ impl Run {
     pub(super) fn extended(text: &Text, fingerprint: u64) -> Self {
         Self {
             choice: None,
+            forgets: None,
             analysis: Rc::clone(&text.analysis),
             form: text.form,
             format: ValueFormat::Binary,
@@ -142,16 +160,25 @@ pub(in crate::session) enum Note {
     /// A Query, Describe or Execute whose text is known.
     Run(Run),
     /// A request that runs what is not known.
-    Opaque,
+    Opaque(Option<Box<Unnamed>>),
 }
 
 impl Note {
+    /// What the request makes the server forget besides what it asks for.
+    pub(super) fn forgets(&self) -> Option<&Unnamed> {
+        match self {
+            Self::Run(run) => run.forgets.as_deref(),
+            Self::Opaque(forgets) => forgets.as_deref(),
+            Self::Nothing | Self::Statement(..) | Self::Portal(_) => None,
+        }
+    }
+
     /// The text that was sent in place of the client's, in which errors count positions.
     pub(in crate::session) fn rewritten(&self) -> Option<&Rewritten> {
         let (analysis, form) = match self {
             Self::Statement(_, Some(text)) => (&text.analysis, text.form),
             Self::Run(run) => (&run.analysis, run.form),
-            Self::Statement(_, None) | Self::Portal(_) | Self::Nothing | Self::Opaque => {
+            Self::Statement(_, None) | Self::Portal(_) | Self::Nothing | Self::Opaque(_) => {
                 return None;
             }
         };
@@ -164,7 +191,9 @@ impl reply_queue::Note for Note {
     fn hidden(&self, statement: usize) -> Hidden {
         match self {
             Self::Run(run) => run.hidden(statement),
-            Self::Nothing | Self::Statement(..) | Self::Portal(_) | Self::Opaque => Hidden::Absent,
+            Self::Nothing | Self::Statement(..) | Self::Portal(_) | Self::Opaque(_) => {
+                Hidden::Absent
+            }
         }
     }
 }

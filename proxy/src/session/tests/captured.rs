@@ -195,6 +195,7 @@ fn a_portal_without_returning_is_run_once_only() {
         let name = b"segue: a portal that has been run\0";
         let text = b"UNLISTEN \"segue: nobody listens here\"\0";
         let stand_in = [
+            frame(b'D', b"P\0"),
             frame(b'C', b"P\0"),
             frame(b'P', &[&name[..], text, b"\0\0"].concat()),
             frame(b'B', &[b"\0", &name[..], &[0; 6]].concat()),
@@ -210,6 +211,7 @@ fn a_portal_without_returning_is_run_once_only() {
         let acknowledged = [frame(b'1', b""), frame(b'2', b"")].concat();
         let row = data_row(&[Some(&record())]);
         let stood_in = [
+            row_description(&["__segue"]),
             frame(b'3', b""),
             frame(b'1', b""),
             frame(b'2', b""),

@@ -5,6 +5,7 @@ mod captured;
 mod hostile;
 mod paused;
 mod relayed;
+mod whole;
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -17,11 +18,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::{JoinHandle, LocalSet};
 use tokio_util::sync::CancellationToken;
 
-use super::{Session, SessionError};
+use super::{Introduced, Session, SessionError};
 use crate::capture::Capture;
 use crate::catalog::CatalogHandle;
 use crate::config::MirrorMode;
-use crate::mirror::{self, MirrorConfig};
+use crate::mirror::{self, MirrorConfig, MirrorHandle};
 use crate::registry::{Identity, Numbers, Registry};
 use crate::settings::SyncSettings;
 use crate::startup::{self, Wanted};
@@ -171,16 +172,25 @@ fn row_description(names: &[&str]) -> Vec<u8> {
 
 /// A capture that knows one table, `public.t(id int4 primary key, v text)`, and sends nothing.
 fn capture() -> Capture {
-    let catalog = CatalogHandle::of(catalog_facts());
+    capture_into(mirror_to_nowhere())
+}
+
+/// The same, as if nobody had changed the table meanwhile.
+fn capture_into(mirror: MirrorHandle) -> Capture {
+    Capture::new(CatalogHandle::of(catalog_facts()), mirror)
+}
+
+/// A mirror that sends nothing.
+fn mirror_to_nowhere() -> MirrorHandle {
     let config = MirrorConfig {
         mode: MirrorMode::Dry,
         target: None,
         names: control::names("app"),
-        catalog: catalog.clone(),
+        catalog: CatalogHandle::of(catalog_facts()),
         proxy_id: [0; 16],
     };
     let (mirror, _ended) = mirror::start(config, CancellationToken::new()).unwrap();
-    Capture::new(catalog, mirror)
+    mirror
 }
 
 fn catalog_facts() -> CatalogFacts {
