@@ -214,6 +214,46 @@ async fn passwords_privileges_and_wal_level_are_said_plainly() {
 }
 
 #[tokio::test]
+async fn a_server_that_refuses_our_output_plugin_is_told_from_one_that_allows_it() {
+    let bed = Bed::shared(SCHEMA).await.unwrap();
+    let known = "SELECT current_setting('output_plugin_libraries', true) IS NOT NULL";
+    for database in [&bed.source, &bed.target] {
+        if database.value(known).await.unwrap() != "t" {
+            println!("skipped: a server from before output_plugin_libraries");
+            return;
+        }
+    }
+    let allow = async |database: &Database, plugins: &str| {
+        let name = &database.name;
+        let sql = format!("ALTER DATABASE {name} SET output_plugin_libraries = {plugins}");
+        database.execute(&sql).await.unwrap();
+    };
+    let launch = bed.launch(SEGUE);
+    allow(&bed.source, "test_decoding").await;
+    let ended = launch.run_to_end(&["setup"]).await.unwrap();
+    let mend = "ALTER SYSTEM SET output_plugin_libraries = 'test_decoding, pgoutput'";
+    refused(&ended, 4, &["source", "output_plugin_libraries", mend]);
+    assert!(footprint(&bed.source).await.is_empty());
+    allow(&bed.source, "DEFAULT").await;
+    allow(&bed.target, "test_decoding").await;
+    let ended = launch.run_to_end(&["setup"]).await.unwrap();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let said = [ended.output.as_str(), &ended.errors].concat();
+    assert!(
+        said.contains("the target's output_plugin_libraries"),
+        "{said}"
+    );
+    let slots = format!(
+        "SELECT count(*) FROM pg_replication_slots WHERE database = '{}'",
+        bed.target.name
+    );
+    assert_eq!(bed.target.value(&slots).await.unwrap(), "0");
+    let segue = launch.run(&[]).await.unwrap();
+    bed.caught_up().await.unwrap();
+    assert_eq!(segue.terminate().await.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn a_role_that_may_not_is_refused_with_what_it_needs() {
     let pair = Pair::shared().await.unwrap();
     let bed = pair.bed(SCHEMA).await.unwrap();

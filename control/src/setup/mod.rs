@@ -158,9 +158,10 @@ async fn examine(options: &Options) -> Result<Examined, ControlError> {
         target_checks(&source_facts, &target_facts, &mut report);
         server::name_checks(&source_facts, &survey.contract, &mut report);
     }
-    let publishable: &[String] = match target_facts.wal_level.as_str() {
-        "logical" => &survey.target_publishable,
-        _ => &[],
+    let publishable: &[String] = if target_facts.has_a_log() {
+        &survey.target_publishable
+    } else {
+        &[]
     };
     report.steps = match already {
         prior::State::Older => prior.upgrades(),

@@ -42,7 +42,31 @@ pub(super) struct ServerFacts {
     free_slots: i64,
     free_senders: i64,
     origins: i64,
+    /// `output_plugin_libraries`. Older minor versions have none, and only those who may read all
+    /// settings see it: from others the server refuses the slot in its own words.
+    output_plugins: Option<String>,
 }
+
+impl ServerFacts {
+    /// Whether a slot of ours can be read here.
+    pub(super) fn has_a_log(&self) -> bool {
+        self.wal_level == "logical" && !self.refuses_our_plugin()
+    }
+
+    fn refuses_our_plugin(&self) -> bool {
+        let listed = self.output_plugins.as_deref();
+        listed.is_some_and(|list| !names(list).any(|name| name == OUTPUT_PLUGIN))
+    }
+}
+
+/// The names of a list as the server takes it: exact, perhaps in quotes.
+fn names(list: &str) -> impl Iterator<Item = &str> {
+    let names = list.split(',').map(str::trim);
+    names.map(|name| name.trim_matches('"'))
+}
+
+/// What our slots are decoded with.
+const OUTPUT_PLUGIN: &str = "pgoutput";
 
 const FACTS: &str = "\
 SELECT current_setting('server_version_num')::int4, current_setting('server_version'),
@@ -58,7 +82,8 @@ SELECT current_setting('server_version_num')::int4, current_setting('server_vers
        current_setting('max_wal_senders')::int8
        - (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender'),
        coalesce(current_setting('max_active_replication_origins', true),
-                current_setting('max_replication_slots'))::int8
+                current_setting('max_replication_slots'))::int8,
+       (SELECT setting FROM pg_settings WHERE name = 'output_plugin_libraries')
 FROM pg_roles r WHERE r.rolname = current_user";
 
 /// Looks at a server.
@@ -83,6 +108,7 @@ pub(super) async fn facts(client: &Client, side: Side) -> Result<ServerFacts, Co
         free_slots: row.get(13),
         free_senders: row.get(14),
         origins: row.get(15),
+        output_plugins: row.get(16),
     };
     if facts.version >= VERSION_SETTING_GRANTS {
         let sql = "SELECT has_parameter_privilege('session_replication_role', 'SET')";
@@ -112,6 +138,15 @@ fn common_checks(facts: &ServerFacts, side: Side, report: &mut SetupReport) {
     }
 }
 
+/// The statements that add our plugin to what is allowed already.
+fn allow_plugin(facts: &ServerFacts) -> String {
+    let listed = names(facts.output_plugins.as_deref().unwrap_or_default());
+    let mut allowed: Vec<&str> = listed.filter(|name| !name.is_empty()).collect();
+    allowed.push(OUTPUT_PLUGIN);
+    let list = allowed.join(", ").replace('\'', "''");
+    format!("ALTER SYSTEM SET output_plugin_libraries = '{list}'; SELECT pg_reload_conf()")
+}
+
 /// What the source needs: a slot, and who may use it.
 pub(super) fn source_checks(facts: &ServerFacts, report: &mut SetupReport) {
     common_checks(facts, Side::Source, report);
@@ -120,6 +155,13 @@ pub(super) fn source_checks(facts: &ServerFacts, report: &mut SetupReport) {
         refuse(format!(
             "the source has wal_level = {}; ALTER SYSTEM SET wal_level = logical and restart it",
             facts.wal_level
+        ));
+    }
+    if facts.refuses_our_plugin() {
+        refuse(format!(
+            "the source's output_plugin_libraries leaves out {OUTPUT_PLUGIN}, which its log is read \
+             with; as a superuser there: {}",
+            allow_plugin(facts)
         ));
     }
     if !facts.is_superuser && !facts.is_replication {
@@ -178,6 +220,14 @@ pub(super) fn target_checks(source: &ServerFacts, facts: &ServerFacts, report: &
         report.warnings.push(format!(
             "the target has wal_level = {}, so writes of others there are not found",
             facts.wal_level
+        ));
+        return;
+    }
+    if facts.refuses_our_plugin() {
+        report.warnings.push(format!(
+            "the target's output_plugin_libraries leaves out {OUTPUT_PLUGIN}, so writes of others \
+             there are not found; as a superuser there: {}",
+            allow_plugin(facts)
         ));
         return;
     }
