@@ -81,15 +81,12 @@ impl Capturing {
             let note = Note::Portal(self.portals.change(portal, None));
             return forward(Request::Bind, note, header, outbound);
         };
-        let (portal, statement) = (
-            Bytes::copy_from_slice(portal),
-            Bytes::copy_from_slice(statement),
-        );
+        let is_unanswered = self.statements.is_unanswered(statement);
+        let portal = Bytes::copy_from_slice(portal);
         if self.asks_first(&text.analysis, outbound) {
             return Step::Incomplete;
         }
         // What may not be there cannot be sent again: that would make it be there.
-        let is_unanswered = self.statements.is_unanswered(&statement);
         if is_unanswered && text.fingerprint != self.capture.grounds(&self.knowledge) {
             return self.waits();
         }
