@@ -121,17 +121,10 @@ async fn an_accepted_write_that_is_gone_is_a_lost_mirror() {
         .target_shows("SELECT name FROM item WHERE id = 1", "accepted")
         .await;
     // With an origin of ours: what the mirror did is undone, and no foreign write is seen.
-    let origin = format!("segue_{}_test", ground.bed.target.name);
-    ground
-        .bed
-        .target
-        .execute(&format!(
-            "SELECT pg_replication_origin_create('{origin}'); \
-             SELECT pg_replication_origin_session_setup('{origin}'); \
-             UPDATE item SET name = 'item 1' WHERE id = 1; DELETE FROM segue.row_rev"
-        ))
-        .await
-        .unwrap();
+    let ours = ground.as_one_of_ours();
+    let undo =
+        format!("{ours}; UPDATE item SET name = 'item 1' WHERE id = 1; DELETE FROM segue.row_rev");
+    ground.bed.target.execute(&undo).await.unwrap();
     let _reconciler = ground.launch.reconciler(&[]).await.unwrap();
     repaired(&ground, "1").await;
     let report = ground.launch.report().await.unwrap();
@@ -182,12 +175,7 @@ async fn a_mirrored_row_that_was_never_logged_is_a_phantom() {
     let (_segue, proxied) = ground.run().await;
     with_a_proven_row(&ground, &proxied).await;
     // With an origin of ours it is the mirror's work.
-    let origin = format!("segue_{}_test", ground.bed.target.name);
-    let ours = format!(
-        "SELECT pg_replication_origin_create('{origin}'); \
-         SELECT pg_replication_origin_session_setup('{origin}')"
-    );
-    changed_under_a_late_entry(&ground, &ours).await;
+    changed_under_a_late_entry(&ground, &ground.as_one_of_ours()).await;
     let found = ground.divergences().await;
     assert_eq!(found.len(), 1, "{found:#?}");
     assert_eq!(found[0]["kind"], "phantom", "{found:#?}");
@@ -215,6 +203,32 @@ async fn a_mirrored_row_that_the_log_contradicts_is_repaired() {
     let _reconciler = ground.launch.reconciler(&[]).await.unwrap();
     let found = repaired(&ground, "1").await;
     assert_eq!(found["columns"], serde_json::json!(["name"]), "{found:#}");
+    ground.bed.converged().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_contradicted_row_is_mended_where_the_log_does_not_tell_too() {
+    let ground = Ground::new(
+        "CREATE TABLE item (id int PRIMARY KEY, name text, body text);
+         ALTER TABLE item ALTER body SET STORAGE EXTERNAL;
+         INSERT INTO item VALUES (1, 'before', repeat('long', 5000));",
+    )
+    .await;
+    let (_proxy, proxied) = ground.proxy_alone("async").await;
+    // The body is stored out of line and not touched: the log does not have it.
+    proxied
+        .execute("UPDATE item SET name = 'right' WHERE id = 1")
+        .await
+        .unwrap();
+    ground
+        .target_shows("SELECT name FROM item WHERE id = 1", "right")
+        .await;
+    let ours = ground.as_one_of_ours();
+    let corrupt = format!("{ours}; UPDATE item SET name = 'wrong', body = 'wrong' WHERE id = 1");
+    ground.bed.target.execute(&corrupt).await.unwrap();
+    let _reconciler = ground.launch.reconciler(&[]).await.unwrap();
+    let found = repaired(&ground, "1").await;
+    assert_eq!(found["kind"], "different_row", "{found:#}");
     ground.bed.converged().await.unwrap();
 }
 

@@ -50,6 +50,16 @@ impl Ground {
         (proxy, proxied)
     }
 
+    /// What a session at the target begins with whose writes are to look like the mirror's: an
+    /// origin of ours.
+    pub(crate) fn as_one_of_ours(&self) -> String {
+        let origin = format!("segue_{}_test", self.bed.target.name);
+        format!(
+            "SELECT pg_replication_origin_create('{origin}'); \
+             SELECT pg_replication_origin_session_setup('{origin}')"
+        )
+    }
+
     /// Waits until a query at the target gives this value.
     pub(crate) async fn target_shows(&self, sql: &str, expected: &str) {
         let mut last = String::new();

@@ -173,6 +173,18 @@ impl Source {
         None
     }
 
+    /// Whether the log ends a transaction with the version of a row that the mirror was given.
+    pub(super) fn is_last(&self, xid: Xid, id: u8, rev: Revision) -> bool {
+        let mut logged = self.logged.iter().filter(|one| one.xid == xid);
+        let changes = logged.next().map(|one| &one.changes);
+        let of_row = changes.into_iter().flatten().filter(|change| {
+            let after = change.after.as_ref().map(|(key, _)| key);
+            after.or(change.before.as_ref()) == Some(&key(id))
+        });
+        let last = of_row.map(|change| change.lsn).max();
+        last.is_some_and(|lsn| Revision::logged(Epoch::FIRST, lsn).is_ok_and(|last| last <= rev))
+    }
+
     fn log(&mut self, place: usize) {
         let one = &mut self.running[place];
         one.logged_to = Some(self.insert);

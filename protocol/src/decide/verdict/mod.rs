@@ -109,7 +109,8 @@ pub enum Difference {
 pub enum Repair {
     /// The logged image is written.
     Write,
-    /// The logged image lacks columns: the row is read again from the source.
+    /// The logged image lacks columns, and those of the mirror are not to be trusted: what is known
+    /// is written where there is a row, and the row is read again from the source.
     Reread,
 }
 
@@ -132,6 +133,8 @@ pub enum OwedWhy {
     PartialWithoutRow,
     /// The image lacks columns and the row is another operation's, unverified.
     PartialOverUnverified,
+    /// The image lacks columns and the mirror wrote something else in others.
+    PartialOverWrong,
     /// A unique or exclusion constraint: rows are at different points in time (rule 10).
     Constraint,
     /// Somebody else wrote to the target.
@@ -146,6 +149,7 @@ impl OwedWhy {
         match self {
             Self::PartialWithoutRow => "partial_without_row",
             Self::PartialOverUnverified => "partial_over_unverified",
+            Self::PartialOverWrong => "partial_over_wrong",
             Self::Constraint => "constraint",
             Self::Foreign => "foreign",
             Self::Unverified => "unverified",
@@ -199,10 +203,11 @@ fn at_or_above(
     }
 }
 
-/// A row that is missing cannot be made from an image that lacks columns.
+/// A row that is missing cannot be made from an image that lacks columns, and one that is wrong where
+/// the log can tell may be wrong where it cannot.
 fn repair(kind: Difference, logged: &LoggedRow) -> Repair {
     match kind {
-        Difference::MissingRow if is_partial(logged) => Repair::Reread,
+        Difference::MissingRow | Difference::DifferentRow if is_partial(logged) => Repair::Reread,
         Difference::MissingRow | Difference::ExtraRow | Difference::DifferentRow => Repair::Write,
     }
 }

@@ -117,13 +117,10 @@ fn a_newer_entry_of_this_operation_that_differs_is_a_true_divergence() {
     let newer = || entry(101, OWN, Proof::Unverified);
     let row: &[&str] = &["1", "a", "x"];
     let different = diverged(Difference::DifferentRow, &[1], Repair::Write);
-    check(
-        newer(),
-        Some(row),
-        present(&["1", "b", "x"]),
-        different.clone(),
-    );
-    check(newer(), Some(row), present(&["1", "b", "?"]), different);
+    check(newer(), Some(row), present(&["1", "b", "x"]), different);
+    // What else the mirror wrote is in doubt where the log cannot tell.
+    let doubtful = diverged(Difference::DifferentRow, &[1], Repair::Reread);
+    check(newer(), Some(row), present(&["1", "b", "?"]), doubtful);
     let extra = diverged(Difference::ExtraRow, &[], Repair::Write);
     check(newer(), Some(row), LoggedRow::Absent, extra);
     let missing = diverged(Difference::MissingRow, &[], Repair::Write);

@@ -231,12 +231,15 @@ impl WorkingSet {
                         let found = finding(FindingKind::Wrong(kind), columns, repair);
                         self.net.findings.push(found);
                     }
-                    match repair {
-                        Repair::Write if is_whole => self.net.tally.repaired += 1,
-                        Repair::Write => self.net.tally.apply("later_version"),
-                        Repair::Reread => {
+                    match (repair, kind) {
+                        (Repair::Reread, Difference::MissingRow) => {
                             self.net.owe(write, OwedWhy::PartialWithoutRow, operation);
                         }
+                        (Repair::Reread, _) => {
+                            self.net.tally.mend(is_whole);
+                            self.net.owe(write, OwedWhy::PartialOverWrong, operation);
+                        }
+                        (Repair::Write, _) => self.net.tally.mend(is_whole),
                     }
                 }
                 Verdict::Applied { why } => {
@@ -311,6 +314,15 @@ impl WorkingSet {
 }
 
 impl Tally {
+    /// Of a piece it cannot be told whether the mirror was wrong or had a later version.
+    fn mend(&mut self, is_whole: bool) {
+        if is_whole {
+            self.repaired += 1;
+        } else {
+            self.apply("later_version");
+        }
+    }
+
     fn apply(&mut self, why: &'static str) {
         *self.applied_why.entry(why).or_default() += 1;
         self.applied += 1;
@@ -363,6 +375,7 @@ impl Slot {
             | Verdict::Verified
             | Verdict::Owed { .. }
             | Verdict::Diverged {
+                kind: Difference::MissingRow,
                 repair: Repair::Reread,
                 ..
             } => false,

@@ -150,6 +150,20 @@ fn a_divergence_is_repaired_and_named() {
 }
 
 #[test]
+fn a_divergence_under_an_image_that_lacks_columns_is_mended_in_part_and_read_again() {
+    let mut set = WorkingSet::default();
+    set.insert(key(1), Some(early(5, 101)), Some(image(&["1", "a", "x"])));
+    let logged = [write(1, 100, Some(&["1", "b", "?"]))];
+    set.judge(&operation(5, None), &logged).unwrap();
+    let net = set.finish(&Floor::unknown());
+    assert_eq!(net.upserts, [(key(1), image(&["1", "b", "x"]))]);
+    assert_eq!(net.findings.len(), 1);
+    let owed: Vec<_> = net.owed.iter().map(|row| (&row.key, row.why)).collect();
+    assert_eq!(owed, [(&key(1), OwedWhy::PartialOverWrong)]);
+    assert_eq!(net.tally.repaired, 1);
+}
+
+#[test]
 fn an_owed_row_keeps_its_entry_and_says_what_a_re_read_must_contain() {
     let mut set = WorkingSet::default();
     set.insert(key(1), None, None);
