@@ -281,6 +281,112 @@ fn copy_in_both_directions_ends_like_any_other() {
 }
 
 #[test]
+fn a_replication_stream_ends_when_both_sides_have_said_so() {
+    // The client ends it, or the server does first.
+    check(">Q <W <d <N >c <d <c <C <C <Z");
+    check(">Q <W <d <c >c <C <T <D <C <Z");
+    check(">Q <W <E <Z >c >Q <C <Z");
+}
+
+#[test]
+fn replies_to_flush_come_without_a_sync() {
+    let (queue, events) = play(">P >d <1 <t <T");
+    assert!(queue.is_empty() && !queue.is_idle() && !queue.is_skipping());
+    assert_eq!(events.len(), 2);
+    check(">P >d <1 <t <T >B >E <2 <D <s >E <D <C >S <Z");
+}
+
+#[test]
+fn an_error_behind_a_flush_skips_up_to_the_sync_that_comes_later() {
+    check(">P <1 >B <E >E >D >S <Z >P >S <1 <Z");
+    let (queue, _) = play(">P <1 >B >E >S >Q <E");
+    assert_eq!(queue.len(), 2, "the Sync and the query behind it");
+}
+
+#[test]
+fn each_kind_of_extended_request_may_be_the_one_that_fails() {
+    for request in ["P", "B", "d", "D", "E", "C"] {
+        check(&format!(">{request} >E >S >Q <E <Z <C <Z"));
+    }
+    check(">d >S <t <E <Z");
+    check(">E >S <D <D <E <Z");
+    check(">E >S <H <d <E <Z");
+}
+
+#[test]
+fn a_function_call_fails_up_to_its_ready() {
+    let events = check(">F >Q <E <Z <C <Z");
+    let failed = Event::Failed {
+        note: Some(Hidden::Absent),
+        statement: 0,
+        skipped: vec![],
+    };
+    assert_eq!(events[0], failed);
+    check(">F <N <V <S <Z");
+}
+
+#[test]
+fn a_query_amid_extended_requests_ends_its_own_group() {
+    check(">P >B >Q >S <1 <2 <C <Z <Z");
+    check(">P >Q >B >E >S <1 <T <D <C <Z <2 <C <Z");
+    check(">B >Q >E >S <2 <E <Z <C <Z");
+}
+
+#[test]
+fn a_copy_among_statements_does_not_end_its_query() {
+    let events = check(">Q <C <G >c <C <H <d <c <C <T <D <C <Z");
+    let expected: Vec<_> = (0..4).map(completed).chain([Event::Ready]).collect();
+    assert_eq!(events, expected);
+    check(">Q <G >c <C <E <Z");
+}
+
+#[test]
+fn a_connection_may_end_before_its_session_begins() {
+    let (_, events) = play(">$ <R <F");
+    assert_eq!(events, [Event::Fatal]);
+    check(">$ <v <R <R <N <S <K <Z");
+}
+
+#[test]
+fn what_comes_while_idle_belongs_to_nothing_and_leaves_the_queue_idle() {
+    let events = check("<A <A <S <N <! >Q <A <C <S <Z <A");
+    assert_eq!(events, [completed(0), Event::Ready]);
+}
+
+#[test]
+fn a_suspended_portal_keeps_its_hidden_column() {
+    check(">Bh >Eh >S <2 <D~ <s <Z");
+    check(">Bh >Eh >Eh >S <2 <D~ <s <D~ <C <Z");
+}
+
+#[test]
+fn an_error_behind_hidden_rows_is_the_clients() {
+    check(">Qw <T- <Dh <E <Z");
+    check(">Bw >Ew >S >Qh <2 <Dh <E <Z <T~ <D~ <C <Z");
+}
+
+#[test]
+fn notices_among_hidden_rows_are_the_clients() {
+    check(">Qw <N <T- <N <Dh <A <C <S <Z");
+    check(">Eh >S <D~ <N <D~ <C <Z");
+}
+
+#[test]
+fn a_portal_that_was_run_is_stood_in_for_unseen() {
+    check(">E >*D >*C >*P >*B >*C >*E >E >S <C <n- <3- <1- <2- <3- <C- <E <Z");
+    // It had ended with its transaction: what the proxy is told, the client is.
+    check(">*D >*C >*P >*B >*C >*E >E >S <E <Z");
+}
+
+#[test]
+fn the_proxys_own_question_is_followed_by_what_waited_for_it() {
+    let events = check(">*Q <T- <Do <C- <Z- >P >B >E >S <1 <2 <C <Z");
+    assert_eq!(events[0], Event::OwnReady);
+    let events = check(">*Q <S <T- <A <Do <N <C- <Z-");
+    assert_eq!(events, [Event::OwnReady]);
+}
+
+#[test]
 fn a_hidden_column_is_cut_off_where_the_client_has_others() {
     check(">Ph >dh >Bh >Dh >Eh >S <1 <t <T~ <2 <T~ <D~ <D~ <C <Z");
     check(">Qh <T~ <D~ <C <Z");
