@@ -4,7 +4,7 @@
 //! changed only where the proxy had put something into the request.
 
 use bytes::Bytes;
-use protocol::decide::reply_queue::{Action, Event, Reply, UnexpectedReply};
+use protocol::decide::reply_queue::{Action, Ends, Event, Reply, UnexpectedReply};
 use protocol::wire::backend::{ErrorFields, Tag, TransactionStatus};
 use protocol::wire::frame::Header;
 
@@ -29,6 +29,10 @@ impl<C, S> Session<C, S> {
             if self.needs_whole(tag) && self.from_source.body(header).is_none() {
                 break;
             }
+            if self.capturing.is_none() && tag != Tag::ErrorResponse {
+                self.pass(tag, header)?;
+                continue;
+            }
             let reply = match tag {
                 Tag::ReadyForQuery => self.ready(header)?,
                 Tag::ErrorResponse => self.error(header)?,
@@ -51,18 +55,40 @@ impl<C, S> Session<C, S> {
     fn needs_whole(&self, tag: Tag) -> bool {
         match tag {
             Tag::ReadyForQuery | Tag::ErrorResponse | Tag::BackendKeyData => true,
-            Tag::CommandComplete | Tag::ParameterStatus | Tag::NoticeResponse => {
-                self.capturing.is_some()
-            }
+            _ if self.capturing.is_none() => false,
+            Tag::CommandComplete | Tag::ParameterStatus | Tag::NoticeResponse => true,
             _ => self.queue.rewrites(),
         }
     }
 
+    /// A frame in a session that is only relayed goes as it came; the queue is told of it.
+    fn pass(&mut self, tag: Tag, header: Header) -> Result<(), SessionError> {
+        if tag == Tag::ReadyForQuery {
+            self.read_status(header)?;
+        }
+        match self.queue.pass(tag) {
+            Ok(Ends::All) => self.saw_ready(),
+            Ok(Ends::Nothing | Ends::Request | Ends::Statement | Ends::Portal | Ends::Own) => (),
+            Err(unexpected) => self.lose_pairing(unexpected)?,
+        }
+        if matches!(tag, Tag::BackendKeyData | Tag::ParameterStatus) {
+            self.saw_fact(tag, header);
+        }
+        self.from_source.approve(header);
+        Ok(())
+    }
+
     fn ready(&mut self, header: Header) -> Result<Reply<Note>, SessionError> {
+        self.read_status(header)?;
+        self.paired(Tag::ReadyForQuery)
+    }
+
+    /// The transaction status that a ReadyForQuery tells of.
+    fn read_status(&mut self, header: Header) -> Result<(), SessionError> {
         let letter = self.from_source.body_so_far(header).first();
         let status = TransactionStatus::from_byte(letter.copied().unwrap_or_default());
         self.status = status.map_err(SessionError::SourceMessage)?;
-        self.paired(Tag::ReadyForQuery)
+        Ok(())
     }
 
     /// Whether it is an entry of the server's log about a request of the proxy's own.
@@ -79,16 +105,9 @@ impl<C, S> Session<C, S> {
         Ok(self.queue.error(fields.severity()))
     }
 
-    /// A session that is only relayed goes on when the queue does not understand the source. One that
-    /// is captured is only relayed from then on, if nothing of the proxy's own can come back.
     fn paired(&mut self, tag: Tag) -> Result<Reply<Note>, SessionError> {
         self.queue.reply(tag).or_else(|unexpected| {
-            let mut capturing = self.capturing.iter();
-            if self.queue.hides_anything() || !capturing.all(|it| it.holds_nothing_rewritten()) {
-                return Err(SessionError::Pairing(unexpected));
-            }
-            self.capturing = None;
-            self.lose_pairing(&unexpected);
+            self.lose_pairing(unexpected)?;
             Ok(Reply {
                 action: Action::Forward,
                 event: Event::None,
@@ -96,12 +115,20 @@ impl<C, S> Session<C, S> {
         })
     }
 
+    /// A session that is only relayed goes on when the queue does not understand the source. One that
+    /// is captured is only relayed from then on, if nothing of the proxy's own can come back.
     #[cold]
-    fn lose_pairing(&mut self, unexpected: &UnexpectedReply) {
+    fn lose_pairing(&mut self, unexpected: UnexpectedReply) -> Result<(), SessionError> {
+        let mut capturing = self.capturing.iter();
+        if self.queue.hides_anything() || !capturing.all(|it| it.holds_nothing_rewritten()) {
+            return Err(SessionError::Pairing(unexpected));
+        }
+        self.capturing = None;
         if self.pairing == Pairing::Kept {
             self.pairing = Pairing::Lost;
             tracing::debug!(%unexpected, "the reply queue is off");
         }
+        Ok(())
     }
 
     #[expect(

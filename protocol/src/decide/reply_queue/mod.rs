@@ -20,7 +20,7 @@ mod reply;
 #[cfg(test)]
 mod tests;
 
-pub use reply::{Action, Event, Reply, UnexpectedReply};
+pub use reply::{Action, Ends, Event, Reply, UnexpectedReply};
 
 use std::collections::VecDeque;
 

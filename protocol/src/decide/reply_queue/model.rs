@@ -159,17 +159,45 @@ fn run(mode: &mut Mode, frame: Sent) -> Vec<char> {
     }
 }
 
-fn take(queue: &mut ReplyQueue<()>, reply: char) -> Result<(), TestCaseError> {
-    let action = if reply == 'E' {
-        queue.error(Severity::Error).action
-    } else {
-        let tag = Tag::from_byte(u8::try_from(reply).unwrap());
-        let reply = queue.reply(tag);
-        prop_assert!(reply.is_ok(), "{:?}", reply);
-        reply.unwrap().action
-    };
-    prop_assert_eq!(action, Action::Forward);
-    Ok(())
+/// A queue that is asked what each frame means, and one that is only told of it.
+struct Queues {
+    asked: ReplyQueue<()>,
+    told: ReplyQueue<()>,
+}
+
+impl Queues {
+    fn push(&mut self, request: Request) {
+        self.asked.push(request, ());
+        self.told.push(request, ());
+    }
+
+    fn take(&mut self, reply: char) -> Result<(), TestCaseError> {
+        let action = if reply == 'E' {
+            self.told.error(Severity::Error);
+            self.asked.error(Severity::Error).action
+        } else {
+            let tag = Tag::from_byte(u8::try_from(reply).unwrap());
+            let reply = self.asked.reply(tag);
+            prop_assert!(reply.is_ok(), "{:?}", reply);
+            let Reply { action, event } = reply.unwrap();
+            let ends = match event {
+                Event::Answered(()) => Ends::Request,
+                Event::Completed { .. } => Ends::Statement,
+                Event::Suspended(()) => Ends::Portal,
+                Event::Ready => Ends::All,
+                Event::None => Ends::Nothing,
+                Event::Failed { .. } | Event::OwnReady | Event::OwnFailed | Event::Fatal => {
+                    return Err(TestCaseError::fail(format!("{event:?}")));
+                }
+            };
+            prop_assert_eq!(self.told.pass(tag), Ok(ends));
+            action
+        };
+        prop_assert_eq!(action, Action::Forward);
+        let [asked, told] = [&self.asked, &self.told].map(|queue| format!("{queue:?}"));
+        prop_assert_eq!(asked, told);
+        Ok(())
+    }
 }
 
 /// The frames of a client that ends its COPYs.
@@ -209,14 +237,14 @@ proptest! {
         frames in prop::collection::vec(sent(), 1..40),
         ahead in prop::collection::vec(1usize..12, 1..20),
     ) {
-        let mut queue: ReplyQueue<()> = ReplyQueue::new();
+        let mut queues = Queues { asked: ReplyQueue::new(), told: ReplyQueue::new() };
         let mut mode = Mode::Normal;
         let mut waiting = VecDeque::new();
         let mut ahead = ahead.iter().cycle();
         let mut room = 0;
         for frame in ended(frames) {
             if let Some(request) = frame.request() {
-                queue.push(request, ());
+                queues.push(request);
             }
             waiting.push_back(frame);
             if room > 0 {
@@ -227,7 +255,7 @@ proptest! {
             while let Some(frame) = waiting.pop_front() {
                 let Some(replies) = serve(&mut mode, frame) else { return Ok(()); };
                 for reply in replies {
-                    take(&mut queue, reply)?;
+                    queues.take(reply)?;
                 }
                 if waiting.len() % 3 == 1 { break; }
             }
@@ -235,9 +263,10 @@ proptest! {
         while let Some(frame) = waiting.pop_front() {
             let Some(replies) = serve(&mut mode, frame) else { return Ok(()); };
             for reply in replies {
-                take(&mut queue, reply)?;
+                queues.take(reply)?;
             }
         }
+        let queue = queues.asked;
         prop_assert_eq!(queue.is_skipping(), mode == Mode::Skipping, "{:?}", queue);
         if mode == Mode::Normal {
             prop_assert!(queue.entries.iter().all(|entry| entry.request == Request::CopyEnd));

@@ -73,12 +73,47 @@ impl<N> Reply<N> {
             event,
         }
     }
+}
 
+/// What a frame from the server ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ends {
+    /// Nothing that the session has to know.
+    Nothing,
+    /// A Parse, Bind, Describe or Close, which has succeeded.
+    Request,
+    /// A statement, or a function call.
+    Statement,
+    /// An Execute whose row limit was reached.
+    Portal,
+    /// What was asked up to here: the server waits for the next request.
+    All,
+    /// The proxy's own query.
+    Own,
+}
+
+/// What becomes of a frame from the server, and what it ends.
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    action: Action,
+    ends: Ends,
+}
+
+impl Step {
     const fn only(action: Action) -> Self {
         Self {
             action,
-            event: Event::None,
+            ends: Ends::Nothing,
         }
+    }
+
+    /// Something that was asked by `asker` has been answered with this.
+    const fn answered(asker: Asker, action: Action, ends: Ends) -> Self {
+        let action = match asker {
+            Asker::Client => action,
+            Asker::Proxy => Action::Drop,
+        };
+        Self { action, ends }
     }
 }
 
@@ -95,16 +130,42 @@ pub struct UnexpectedReply {
 
 impl<N: Note> ReplyQueue<N> {
     /// Says what becomes of the next frame from the server. Errors go to [`Self::error`].
+    pub fn reply(&mut self, tag: Tag) -> Result<Reply<N>, UnexpectedReply> {
+        let Step { action, ends } = self.step(tag)?;
+        let event = match ends {
+            Ends::Nothing => Event::None,
+            Ends::Request => self.pop_request().map_or(Event::None, Event::Answered),
+            Ends::Portal => self.pop_request().map_or(Event::None, Event::Suspended),
+            Ends::Statement => self.completed(),
+            Ends::All => Event::Ready,
+            Ends::Own => Event::OwnReady,
+        };
+        Ok(Reply { action, event })
+    }
+
+    /// As [`Self::reply`] for a session that keeps no notes, so that every frame goes to the client
+    /// as it came: only what the frame ends. Errors go to [`Self::error`].
+    pub fn pass(&mut self, tag: Tag) -> Result<Ends, UnexpectedReply> {
+        let Step { ends, .. } = self.step(tag)?;
+        match ends {
+            Ends::Nothing | Ends::All | Ends::Own => (),
+            Ends::Request | Ends::Portal => drop(self.pop_request()),
+            Ends::Statement => self.end_statement(),
+        }
+        Ok(ends)
+    }
+
+    /// What becomes of the next frame, and what it ends; a request with a note is not taken off yet.
     #[expect(
         clippy::wildcard_enum_match_arm,
         reason = "what is not expected is refused, whatever it is"
     )]
-    pub fn reply(&mut self, tag: Tag) -> Result<Reply<N>, UnexpectedReply> {
+    fn step(&mut self, tag: Tag) -> Result<Step, UnexpectedReply> {
         match tag {
             Tag::NoticeResponse
             | Tag::ParameterStatus
             | Tag::NotificationResponse
-            | Tag::Unknown(_) => return Ok(Reply::only(Action::Forward)),
+            | Tag::Unknown(_) => return Ok(Step::only(Action::Forward)),
             Tag::ReadyForQuery => return self.ready(),
             _ => (),
         }
@@ -116,12 +177,12 @@ impl<N: Note> ReplyQueue<N> {
             });
         };
         match (front.request, tag) {
-            (Request::Startup, _) => Ok(Reply::only(Action::Forward)),
+            (Request::Startup, _) => Ok(Step::only(Action::Forward)),
             (Request::Parse, Tag::ParseComplete)
             | (Request::Bind, Tag::BindComplete)
             | (Request::Close, Tag::CloseComplete)
             | (Request::DescribeStatement | Request::DescribePortal, Tag::NoData) => {
-                Ok(self.answered(Action::Forward, Event::Answered))
+                Ok(Step::answered(front.asker, Action::Forward, Ends::Request))
             }
             (Request::DescribeStatement | Request::DescribePortal, Tag::RowDescription) => {
                 let action = match front.hidden() {
@@ -129,15 +190,16 @@ impl<N: Note> ReplyQueue<N> {
                     Hidden::LastColumn => Action::CutColumn,
                     Hidden::WholeRow => Action::NoData,
                 };
-                Ok(self.answered(action, Event::Answered))
+                Ok(Step::answered(front.asker, action, Ends::Request))
             }
             (Request::DescribeStatement, Tag::ParameterDescription) => {
-                Ok(Reply::only(match front.asker {
-                    Asker::Client => Action::Forward,
-                    Asker::Proxy => Action::Drop,
-                }))
+                Ok(Step::answered(front.asker, Action::Forward, Ends::Nothing))
             }
-            (Request::FunctionCall, Tag::FunctionCallResponse) => self.completed(tag),
+            (Request::FunctionCall, Tag::FunctionCallResponse) => Ok(Step::answered(
+                front.asker,
+                Action::Forward,
+                Ends::Statement,
+            )),
             (Request::Query | Request::Execute, _) => self.statement(tag),
             (expected, _) => Err(UnexpectedReply {
                 tag,
@@ -185,28 +247,28 @@ impl<N: Note> ReplyQueue<N> {
         clippy::wildcard_enum_match_arm,
         reason = "what is not expected is refused, whatever it is"
     )]
-    fn statement(&mut self, tag: Tag) -> Result<Reply<N>, UnexpectedReply> {
+    fn statement(&mut self, tag: Tag) -> Result<Step, UnexpectedReply> {
         let Some(front) = self.entries.front_mut() else {
             return Err(UnexpectedReply {
                 tag,
                 expected: None,
             });
         };
-        let expected = front.request;
+        let (expected, asker) = (front.request, front.asker);
         match tag {
-            Tag::DataRow => Ok(Reply::only(row(front))),
-            Tag::RowDescription if expected == Request::Query => Ok(Reply::only(columns(front))),
-            Tag::CommandComplete | Tag::EmptyQueryResponse => self.completed(tag),
+            Tag::DataRow => Ok(Step::only(row(front))),
+            Tag::RowDescription if expected == Request::Query => Ok(Step::only(columns(front))),
+            Tag::CommandComplete | Tag::EmptyQueryResponse => {
+                Ok(Step::answered(asker, Action::Forward, Ends::Statement))
+            }
             Tag::PortalSuspended if expected == Request::Execute => {
-                Ok(self.answered(Action::Forward, Event::Suspended))
+                Ok(Step::answered(asker, Action::Forward, Ends::Portal))
             }
             Tag::CopyInResponse | Tag::CopyBothResponse => {
                 self.copy.begin(&mut self.entries);
-                Ok(Reply::only(Action::Forward))
+                Ok(Step::only(Action::Forward))
             }
-            Tag::CopyOutResponse | Tag::CopyData | Tag::CopyDone => {
-                Ok(Reply::only(Action::Forward))
-            }
+            Tag::CopyOutResponse | Tag::CopyData | Tag::CopyDone => Ok(Step::only(Action::Forward)),
             _ => Err(UnexpectedReply {
                 tag,
                 expected: Some(expected),
@@ -214,49 +276,7 @@ impl<N: Note> ReplyQueue<N> {
         }
     }
 
-    /// A statement has ended; in the extended protocol, so has its request.
-    fn completed(&mut self, tag: Tag) -> Result<Reply<N>, UnexpectedReply> {
-        self.copy.completed();
-        let Some(front) = self.entries.front_mut() else {
-            return Err(UnexpectedReply {
-                tag,
-                expected: None,
-            });
-        };
-        let statement = front.statement;
-        let reply = match front.asker {
-            Asker::Proxy => Reply::only(Action::Drop),
-            Asker::Client => Reply::forward(Event::Completed {
-                note: front.note.clone(),
-                statement,
-            }),
-        };
-        if front.request == Request::Execute {
-            self.within_batch = true;
-            self.entries.pop_front();
-        } else {
-            front.next_statement();
-        }
-        Ok(reply)
-    }
-
-    /// The request at the front has been answered in full.
-    fn answered(&mut self, action: Action, event: fn(N) -> Event<N>) -> Reply<N> {
-        self.copy.completed();
-        self.within_batch = true;
-        match self.entries.pop_front() {
-            None => Reply::only(action),
-            Some(entry) => Reply {
-                action: match entry.asker {
-                    Asker::Client => action,
-                    Asker::Proxy => Action::Drop,
-                },
-                event: event(entry.note),
-            },
-        }
-    }
-
-    fn ready(&mut self) -> Result<Reply<N>, UnexpectedReply> {
+    fn ready(&mut self) -> Result<Step, UnexpectedReply> {
         self.drop_void_markers();
         self.within_batch = false;
         let front = self
@@ -269,24 +289,63 @@ impl<N: Note> ReplyQueue<N> {
                 | (Request::Query, Asker::Client),
             ) => {
                 self.entries.pop_front();
-                Ok(Reply::forward(Event::Ready))
+                Ok(Step {
+                    action: Action::Forward,
+                    ends: Ends::All,
+                })
             }
             Some((Request::Query, Asker::Proxy)) => {
                 self.entries.pop_front();
-                Ok(Reply {
+                Ok(Step {
                     action: Action::Drop,
-                    event: Event::OwnReady,
+                    ends: Ends::Own,
                 })
             }
             _ if self.copy.late_sync() => {
                 self.skipping = false;
-                Ok(Reply::forward(Event::Ready))
+                Ok(Step {
+                    action: Action::Forward,
+                    ends: Ends::All,
+                })
             }
             _ => Err(UnexpectedReply {
                 tag: Tag::ReadyForQuery,
                 expected: front.map(|(request, _)| request),
             }),
         }
+    }
+
+    /// A statement has ended; in the extended protocol, so has its request.
+    fn completed(&mut self) -> Event<N> {
+        let front = self.entries.front();
+        let event = match front.filter(|entry| entry.asker == Asker::Client) {
+            None => Event::None,
+            Some(entry) => Event::Completed {
+                note: entry.note.clone(),
+                statement: entry.statement,
+            },
+        };
+        self.end_statement();
+        event
+    }
+
+    fn end_statement(&mut self) {
+        self.copy.completed();
+        match self.entries.front_mut() {
+            Some(front) if front.request != Request::Execute => front.next_statement(),
+            Some(_) => {
+                self.within_batch = true;
+                self.entries.pop_front();
+            }
+            None => (),
+        }
+    }
+
+    /// The request at the front has been answered in full.
+    fn pop_request(&mut self) -> Option<N> {
+        self.copy.completed();
+        self.within_batch = true;
+        self.entries.pop_front().map(|entry| entry.note)
     }
 }
 
