@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use control::tls::{ALPN, FileFault, authorities, certificates, end_point, private_key, provider};
 use rustls::ServerConfig;
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use sha2::{Digest, Sha256};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -99,6 +99,9 @@ impl Identity {
         let config = builder.with_single_cert(chain, key);
         let mut config = config.map_err(|error| certificate_fault(files, &error))?;
         config.alpn_protocols = vec![ALPN.to_vec()];
+        // PostgreSQL keeps no TLS sessions, and its clients do not come back to any.
+        config.send_tls13_tickets = 0;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
         Ok(Self {
             acceptor: Arc::new(config),
             end_point,
