@@ -29,7 +29,7 @@ use crate::config::Config;
 use crate::listener::{Accepted, Admission, ClientSocket};
 use crate::metrics;
 use crate::registry::{Captured, Identity, Registry};
-use crate::session::{Session, SessionError};
+use crate::session::{Session, SessionError, Spares};
 use crate::settings::{LiveSettings, Settings};
 use crate::source::{Source, SourceStream};
 use crate::startup::{self, Opening, OpeningError, Wanted};
@@ -44,6 +44,7 @@ pub(crate) struct Surroundings {
     /// Nothing if no writes are captured.
     pub(crate) capture: Option<Rc<Capture>>,
     pub(crate) registry: Rc<Registry>,
+    pub(crate) spares: Rc<Spares>,
     pub(crate) console: Arc<Console>,
     pub(crate) complaints: Arc<Complaints>,
     pub(crate) shutdown: CancellationToken,
@@ -151,6 +152,7 @@ async fn open(
                 Met::Silent(source, opening) => Session::new(client, source, opening, member),
                 Met::Introduced(source, said) => Session::introduced(client, source, said, member),
             };
+            let session = session.sharing(&surroundings.spares);
             let session = session.limited(settings.idle);
             Ok(Some(match capture {
                 Some(capture) => session.captured(capture, settings.sync),

@@ -122,6 +122,7 @@ async fn serve(shared: Shared, mut accepted: mpsc::Receiver<Accepted>) {
         settings: settings.clone(),
         capture: capture.map(|source| Rc::new(source.capture())),
         registry,
+        spares: Rc::default(),
         console,
         complaints,
         shutdown: shutdown.clone(),

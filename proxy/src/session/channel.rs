@@ -18,14 +18,16 @@ use bytes::{Buf, Bytes, BytesMut};
 use protocol::wire::frame::{self, FrameError, HEADER_SIZE, Header};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
-/// Room made for a read at first: a few OLTP frames. An idle connection holds two of these.
+use super::Spares;
+
+/// Room made for a read at first: a few OLTP frames.
 const READ_SIZE: usize = 2 * 1024;
 
 /// Room made at most. It grows fourfold whenever a read has filled all that there was: results,
 /// COPY, large values.
 const READ_SIZE_MAX: usize = 128 * 1024;
 
-/// What an idle connection may keep for one direction: results of this size are common, and are not
+/// The largest buffer that is kept for another read: results of this size are common, and are not
 /// worth an allocation each.
 const REST_SIZE_MAX: usize = 4 * READ_SIZE;
 
@@ -259,11 +261,22 @@ impl Channel {
         }
     }
 
-    /// Nothing is under way: buffers that grew are given back.
-    pub(super) fn rest(&mut self) {
-        if self.buffer.is_empty() && self.buffer.capacity() > REST_SIZE_MAX {
-            self.buffer = BytesMut::new();
-            self.room = REST_SIZE_MAX;
+    /// Has a buffer for the next read, if there is a spare one.
+    pub(super) fn borrow(&mut self, spares: &Spares) {
+        if self.buffer.capacity() == 0 {
+            self.buffer = spares.take();
+        }
+    }
+
+    /// Nothing is under way: the buffer goes to the spare ones, and what grew is given back.
+    pub(super) fn rest(&mut self, spares: &Spares) {
+        if self.buffer.is_empty() && self.buffer.capacity() > 0 {
+            let buffer = std::mem::take(&mut self.buffer);
+            if buffer.capacity() <= REST_SIZE_MAX {
+                spares.put(buffer);
+            } else {
+                self.room = REST_SIZE_MAX;
+            }
         }
         if self.rewritten.is_empty() && self.rewritten.capacity() > REST_SIZE_MAX {
             self.rewritten = BytesMut::new();
@@ -359,6 +372,44 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             prop_assert_eq!(runtime.block_on(relayed(&sent, &pieces)), expected);
         }
+    }
+
+    /// Reads `frame`, which is all that comes, and sends it on.
+    async fn pass(channel: &mut Channel, spares: &Spares, frame: &[u8]) {
+        channel.borrow(spares);
+        let mut input = frame;
+        std::future::poll_fn(|context| channel.poll_read(&mut input, context))
+            .await
+            .unwrap();
+        decide(channel);
+        let mut sink = tokio::io::sink();
+        std::future::poll_fn(|context| channel.poll_write(&mut sink, context))
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn channels_at_rest_share_one_buffer() {
+        let spares = Spares::default();
+        let mut channels = [(); 3].map(|()| Channel::default());
+        let mut places = Vec::new();
+        for channel in &mut channels {
+            pass(channel, &spares, &frame(b'f', b"abc")).await;
+            places.push(channel.buffer.as_ptr());
+            channel.rest(&spares);
+            assert_eq!(channel.buffer.capacity(), 0);
+        }
+        assert_eq!(places, [places[0]; 3]);
+    }
+
+    #[tokio::test]
+    async fn a_buffer_with_something_in_it_is_not_lent() {
+        let spares = Spares::default();
+        let mut channel = Channel::default();
+        pass(&mut channel, &spares, &frame(b'f', b"abc")[..3]).await;
+        channel.rest(&spares);
+        assert!(!channel.is_empty());
+        assert_eq!(spares.take().capacity(), 0);
     }
 
     #[tokio::test]

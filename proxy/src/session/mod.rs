@@ -13,6 +13,8 @@ mod frontend;
 mod held;
 mod idle;
 mod relay;
+mod side;
+mod spares;
 #[cfg(test)]
 mod tests;
 mod watched;
@@ -33,9 +35,11 @@ use capturing::{Capturing, Note};
 use channel::Channel;
 use held::Held;
 use idle::Idle;
+use side::Side;
 use watched::Watched;
 
 pub(crate) use error::SessionError;
+pub(crate) use spares::Spares;
 
 /// Requests that may wait for replies before the client is no longer read. Far above what drivers
 /// pipeline; an entry takes some tens of bytes.
@@ -90,8 +94,11 @@ pub(crate) struct Introduced {
 pub(crate) struct Session<C, S> {
     client: C,
     source: S,
+    client_side: Side,
+    source_side: Side,
     from_client: Channel,
     from_source: Channel,
+    spares: Rc<Spares>,
     client_state: Peer,
     source_state: Peer,
     source_error: Option<io::Error>,
@@ -137,8 +144,11 @@ where
         Self {
             client,
             source,
+            client_side: Side::default(),
+            source_side: Side::default(),
             from_client: Channel::starting_with(said.from_client),
             from_source: Channel::starting_with(said.from_source),
+            spares: Rc::default(),
             client_state: Peer::Talking,
             source_state: Peer::Talking,
             source_error: None,
@@ -159,6 +169,12 @@ where
     pub(crate) fn captured(mut self, capture: Rc<Capture>, sync: SyncSettings) -> Self {
         self.capturing = Some(Box::new(Capturing::new(capture)));
         self.sync = sync;
+        self
+    }
+
+    /// The same session, its buffers shared with the others of its worker.
+    pub(crate) fn sharing(mut self, spares: &Rc<Spares>) -> Self {
+        self.spares = Rc::clone(spares);
         self
     }
 

@@ -11,7 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::channel::{Channel, Moved};
 use super::idle::Idleness;
-use super::{Peer, REQUESTS_MAX, Session, SessionError};
+use super::side::Side;
+use super::{Peer, REQUESTS_MAX, Session, SessionError, Spares};
 
 /// How a session ended, if nothing went wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +55,8 @@ where
 {
     /// Relays until nothing more can be done now.
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<End, SessionError>> {
+        self.client_side.wakes(context.waker());
+        self.source_side.wakes(context.waker());
         loop {
             match self.turn(context)? {
                 Turn::Moved => (),
@@ -75,14 +78,14 @@ where
         if self.is_asked_to_end(context) {
             return Ok(Turn::Ended(End::ShutDown));
         }
-        let from_client = self.read_client(context)?;
+        let from_client = self.read_client()?;
         self.decide_frontend()?;
         let resumed = self.poll_waiting(context);
-        let wrote_source = self.write_source(context);
+        let wrote_source = self.write_source();
         let released = self.poll_held(context);
-        let from_source = self.read_source(context);
+        let from_source = self.read_source();
         self.decide_backend()?;
-        let wrote_client = self.write_client(context)?;
+        let wrote_client = self.write_client()?;
         let is_over = self.source_state.is_over() && self.held.is_none();
         if is_over && self.from_source.pending() == 0 {
             return self.source_is_over();
@@ -117,8 +120,8 @@ where
     /// Nothing of the client's is under way: buffers that grew for it are given back.
     fn rest(&mut self) {
         if self.queue.is_idle() {
-            self.from_client.rest();
-            self.from_source.rest();
+            self.from_client.rest(&self.spares);
+            self.from_source.rest(&self.spares);
         }
     }
 
@@ -127,7 +130,7 @@ where
         capturing.poll_waiting(context).then_some(Moved::Some)
     }
 
-    fn read_client(&mut self, context: &mut Context<'_>) -> Result<Reading, SessionError> {
+    fn read_client(&mut self) -> Result<Reading, SessionError> {
         let mut capturing = self.capturing.iter();
         let held = capturing.any(|it| it.holds_requests() || it.is_in_doubt());
         if self.client_state == Peer::Gone
@@ -137,7 +140,12 @@ where
         {
             return Ok(Reading::Idle);
         }
-        let read = read(&mut self.from_client, &mut self.client, context);
+        let read = read(
+            &mut self.from_client,
+            &mut self.client,
+            &mut self.client_side,
+            &self.spares,
+        );
         read.map_err(SessionError::Client).map(|it| match it {
             Come::Read(reading) => reading,
             Come::End => {
@@ -147,11 +155,16 @@ where
         })
     }
 
-    fn read_source(&mut self, context: &mut Context<'_>) -> Reading {
+    fn read_source(&mut self) -> Reading {
         if self.source_state.is_over() || self.held.is_some() {
             return Reading::Idle;
         }
-        match read(&mut self.from_source, &mut self.source, context) {
+        match read(
+            &mut self.from_source,
+            &mut self.source,
+            &mut self.source_side,
+            &self.spares,
+        ) {
             Ok(Come::Read(reading)) => reading,
             Ok(Come::End) => {
                 self.source_ended(None);
@@ -184,10 +197,11 @@ where
     }
 
     /// A source that takes nothing more has perhaps said why: that is read and forwarded first.
-    fn write_source(&mut self, context: &mut Context<'_>) -> Option<Moved> {
+    fn write_source(&mut self) -> Option<Moved> {
         if self.source_closed {
             return None;
         }
+        let context = &mut self.source_side.context();
         match self.from_client.poll_write(&mut self.source, context) {
             Poll::Pending => None,
             Poll::Ready(Ok(Moved::Idle)) if self.client_state == Peer::Gone => {
@@ -203,7 +217,8 @@ where
         }
     }
 
-    fn write_client(&mut self, context: &mut Context<'_>) -> Result<Option<Moved>, SessionError> {
+    fn write_client(&mut self) -> Result<Option<Moved>, SessionError> {
+        let context = &mut self.client_side.context();
         match self.from_source.poll_write(&mut self.client, context) {
             Poll::Pending => Ok(None),
             Poll::Ready(Ok(moved)) => Ok(Some(moved)),
@@ -224,17 +239,28 @@ enum Come {
 fn read(
     channel: &mut Channel,
     peer: &mut (impl AsyncRead + Unpin),
-    context: &mut Context<'_>,
+    side: &mut Side,
+    spares: &Spares,
 ) -> io::Result<Come> {
-    Ok(match channel.poll_read(peer, context)? {
+    if !side.may_have_something() {
+        return Ok(Come::Read(Reading::Waiting));
+    }
+    side.had_something();
+    channel.borrow(spares);
+    let mut context = side.context();
+    let come = match channel.poll_read(peer, &mut context)? {
         Poll::Pending => Come::Read(Reading::Waiting),
         Poll::Ready(Moved::Idle) => Come::Read(Reading::Idle),
         Poll::Ready(Moved::End) => Come::End,
         Poll::Ready(Moved::Some) if channel.is_busy() => Come::Read(Reading::Moved),
-        Poll::Ready(Moved::Some) => match channel.poll_read(peer, context) {
+        Poll::Ready(Moved::Some) => match channel.poll_read(peer, &mut context) {
             Poll::Pending => Come::Read(Reading::Emptied),
             Poll::Ready(Ok(Moved::Some | Moved::Idle) | Err(_)) => Come::Read(Reading::Moved),
             Poll::Ready(Ok(Moved::End)) => Come::End,
         },
-    })
+    };
+    if let Come::Read(Reading::Waiting | Reading::Emptied) = come {
+        side.had_nothing();
+    }
+    Ok(come)
 }
