@@ -3,6 +3,8 @@
 //! Every read can fail and none panics; [`Reader::finish`] makes leftover bytes an error. Integers
 //! are big-endian, as everywhere in PostgreSQL's protocol.
 
+use std::ffi::CStr;
+
 use bytes::{Buf, Bytes};
 
 /// Why a message could not be read.
@@ -76,11 +78,10 @@ impl Reader {
 
     /// Takes a string up to its zero byte, which is consumed and not returned.
     pub fn cstr(&mut self, field: &'static str) -> Result<Bytes, ReadError> {
-        let length = self
-            .rest
-            .iter()
-            .position(|byte| *byte == 0)
-            .ok_or(ReadError::Unterminated { field })?;
+        // The standard library looks at a word at a time here.
+        let length = CStr::from_bytes_until_nul(&self.rest)
+            .map_err(|_| ReadError::Unterminated { field })?
+            .count_bytes();
         let text = self.rest.split_to(length);
         self.rest.advance(1);
         Ok(text)

@@ -192,7 +192,7 @@ impl<V> Names<V> {
     }
 
     fn tidy(&mut self, name: &[u8]) {
-        if self.named.get(name).is_some_and(Slot::is_void) {
+        if !name.is_empty() && self.named.get(name).is_some_and(Slot::is_void) {
             self.named.remove(name);
         }
     }

@@ -93,18 +93,13 @@ impl Capture {
     /// What `text` does in this session, and the text to send instead if it is captured.
     pub fn analyze(&self, text: &[u8], session: &SessionKnowledge, mode: Mode) -> Rc<Analysis> {
         let view = self.view();
-        if let SessionKnowledge::Known { facts, .. } = session
-            && view.facts.is_known()
-            && !view.facts.readable.contains_key(&facts.role)
-        {
-            self.catalog.wants_role(&facts.role);
-        }
         let utf8 = std::str::from_utf8(text).ok();
-        // Literals are cut out as the server reads them only where strings are standard.
+        // Literals are cut out as the server reads them only where strings are standard. A text with
+        // parameters has no template: seen here in a fraction of the time.
         let template = match session {
-            SessionKnowledge::Known { facts, .. } if facts.standard_strings => {
-                utf8.and_then(Template::of)
-            }
+            SessionKnowledge::Known { facts, .. } if facts.standard_strings => utf8
+                .filter(|text| mode == Mode::Simple || !text.contains("$1"))
+                .and_then(Template::of),
             SessionKnowledge::Known { .. } | SessionKnowledge::Unknown => None,
         };
         let Some((template, text)) = template.zip(utf8) else {
@@ -128,6 +123,13 @@ impl Capture {
         let key = CacheKey::of(text, session, view.facts.generation, mode);
         if let Some(found) = self.cache.borrow_mut().find(&key) {
             return found;
+        }
+        // What was analysed before has asked for its role then.
+        if let SessionKnowledge::Known { facts, .. } = session
+            && view.facts.is_known()
+            && !view.facts.readable.contains_key(&facts.role)
+        {
+            self.catalog.wants_role(&facts.role);
         }
         let mut analysis = match std::str::from_utf8(text) {
             Ok(text) => analyze(text, session, &view.facts, mode),
