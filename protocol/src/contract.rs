@@ -121,13 +121,26 @@ impl Contract {
 
     /// The table with this schema and relation name.
     pub fn find(&self, schema: &str, relation: &str) -> Option<(TableIndex, &Table)> {
-        self.tables()
-            .find(|(_, table)| table.schema == schema && table.relation == relation)
+        let is_it = |table: &Table| table.schema == schema && table.relation == relation;
+        // Most names are canonical as they are.
+        self.by_order(&format!("{schema}.{relation}"))
+            .filter(|(_, table)| is_it(table))
+            .or_else(|| self.tables().find(|(_, table)| is_it(table)))
     }
 
     /// The table with this canonical name.
     pub fn find_name(&self, name: &str) -> Option<(TableIndex, &Table)> {
-        self.tables().find(|(_, table)| table.name == name)
+        self.by_order(name)
+            .or_else(|| self.tables().find(|(_, table)| table.name == name))
+    }
+
+    fn by_order(&self, name: &str) -> Option<(TableIndex, &Table)> {
+        let by_name = |table: &Table| table.name.as_str().cmp(name);
+        let place = self.tables.binary_search_by(by_name).ok()?;
+        Some((
+            TableIndex(u32::try_from(place).ok()?),
+            self.tables.get(place)?,
+        ))
     }
 
     /// All tables with their places.

@@ -37,6 +37,8 @@ pub(crate) const QUEUE: &str = "segue_mirror_queue_transactions";
 pub(crate) const BREAKER: &str = "segue_mirror_breaker_open";
 /// Readings of the source's catalog.
 pub(crate) const CATALOG_READS: &str = "segue_proxy_catalog_reads_total";
+/// Tables read with them.
+pub(crate) const CATALOG_TABLES_READ: &str = "segue_proxy_catalog_tables_read_total";
 
 /// Clients by what they are at.
 pub(crate) const CLIENTS_IN_STATE: &str = "segue_proxy_client_states_count";
@@ -117,6 +119,10 @@ pub(crate) fn breaker(open: bool) {
 
 pub(crate) fn catalog_read() {
     counter!(CATALOG_READS).increment(1);
+}
+
+pub(crate) fn catalog_tables_read(count: usize) {
+    counter!(CATALOG_TABLES_READ).increment(count.try_into().unwrap_or(u64::MAX));
 }
 
 /// What clients of one class have moved since this was recorded last.

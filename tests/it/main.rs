@@ -36,6 +36,8 @@ mod hard_rows;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod many_tables;
+#[cfg(test)]
 mod messages;
 #[cfg(test)]
 mod mirror;

@@ -1,13 +1,17 @@
 //! The source's catalog as the workers use it: a reading that is current, or none.
 //!
-//! One task reads ([`run`]); workers hold a copy and compare one number per statement. While
-//! a schema change that this proxy has seen is not read yet, nothing is known, so nothing is
-//! captured. Does not take part in any client's session.
+//! One task reads ([`run`]); workers hold a copy and compare one number per statement. It holds what
+//! a statement can mean to what is carried, and nothing of other tables. While a schema change that
+//! this proxy has seen is not read yet, nothing is known, so nothing is captured. Does not take part
+//! in any client's session.
 
 mod choices;
 mod load;
 mod queries;
 mod reader;
+mod reading;
+mod signs;
+mod tables;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -19,13 +23,18 @@ use protocol::decide::statement::{CatalogFacts, MirrorChoice};
 use protocol::op_id::OpId;
 use protocol::revision::Epoch;
 use protocol::xid::Xid;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
-pub use load::ContractFrom;
 pub use reader::run;
+pub use signs::ContractFrom;
 
 /// Roles that may be asked for between two readings.
 const ROLES_MAX: usize = 1000;
+/// Who may wait at one time for the names of tables that do not matter.
+const ASKING_MAX: usize = 16;
+
+/// Schema and name of tables that are known to the source only.
+pub(crate) type Others = Vec<(String, String)>;
 
 /// One reading, or the lack of one.
 #[derive(Debug, Clone)]
@@ -78,6 +87,8 @@ struct Published {
     covered: u64,
     /// Roles seen whose privileges have not been read.
     roles: HashSet<String>,
+    /// Who wants to know the names of tables that do not matter to any analysis.
+    asking: Vec<oneshot::Sender<Others>>,
 }
 
 impl Default for CatalogHandle {
@@ -103,6 +114,7 @@ impl CatalogHandle {
                 changes: 0,
                 covered: 0,
                 roles: HashSet::new(),
+                asking: Vec::new(),
             }),
             wake: Notify::new(),
             published_once: Notify::new(),
@@ -161,6 +173,26 @@ impl CatalogHandle {
             drop(published);
             self.shared.wake.notify_one();
         }
+    }
+
+    /// The tables that no analysis needs to know of, asked of the source; nothing if it does not
+    /// answer.
+    pub(crate) async fn others(&self) -> Option<Others> {
+        let (asking, answer) = oneshot::channel();
+        {
+            let mut published = self.shared.published.lock();
+            published.asking.retain(|earlier| !earlier.is_closed());
+            if published.asking.len() >= ASKING_MAX {
+                return None;
+            }
+            published.asking.push(asking);
+        }
+        self.shared.wake.notify_one();
+        answer.await.ok()
+    }
+
+    fn asking(&self) -> Vec<oneshot::Sender<Others>> {
+        std::mem::take(&mut self.shared.published.lock().asking)
     }
 
     /// Whether a schema change seen has not been read yet.

@@ -1,7 +1,8 @@
 //! The task that keeps the reading of the catalog current.
 //!
-//! A cheap question every few seconds, everything again if its answer changed. Reconnects by
-//! itself. Does not stop clients: while nothing is known they are only not captured.
+//! A cheap question every few seconds, and whenever a client has changed the schema; then what has
+//! changed. Reconnects by itself. Does not stop clients: while nothing is known they are only not
+//! captured.
 
 use std::time::Duration;
 
@@ -12,12 +13,19 @@ use tokio_util::sync::CancellationToken;
 
 use super::CatalogHandle;
 use super::choices::{self, Choices};
-use super::load::{ContractFrom, LoadError, find, fingerprint, load};
-use crate::metrics;
+use super::load::{self, LoadError};
+use super::reading::Reading;
+use super::signs::ContractFrom;
 use crate::settings::LiveSettings;
 
 /// Between two looks at what others may have changed past this proxy.
 const PERIOD: Duration = Duration::from_secs(5);
+/// Looking takes at most this part of the source's time: where very much is carried, or the source
+/// has much to do, it is looked at less often, but not less than once in a while.
+const LOOKING_PART: u32 = 50;
+const PERIOD_MAX: Duration = Duration::from_mins(1);
+/// One connection does not look with several processes.
+const ALONE: &str = "SET max_parallel_workers_per_gather = 0";
 /// After a failure, growing to the second.
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(5);
@@ -30,13 +38,11 @@ pub async fn run(
     settings: LiveSettings,
     shutdown: CancellationToken,
 ) {
+    let publication = control::names(source.database()).publication;
     let reader = Reader {
+        reading: Reading::new(publication, contract),
         source,
-        contract,
         handle,
-        generation: 0,
-        fingerprint: String::new(),
-        roles: Vec::new(),
         settings,
         choices: Choices::new(),
     };
@@ -46,15 +52,16 @@ pub async fn run(
         .await;
 }
 
+/// What a look has brought.
+enum Found {
+    Nothing,
+    Changes,
+}
+
 struct Reader {
     source: Dsn,
-    contract: ContractFrom,
     handle: CatalogHandle,
-    /// Of the latest facts.
-    generation: u64,
-    fingerprint: String,
-    /// Whose privileges the latest facts hold besides those of roles that can log in.
-    roles: Vec<String>,
+    reading: Reading,
     settings: LiveSettings,
     /// What the latest facts were put under.
     choices: Choices,
@@ -92,37 +99,58 @@ impl Reader {
     }
 
     async fn keep_current(&mut self, client: &Client) -> Result<(), LoadError> {
+        client.batch_execute(ALONE).await?;
+        self.reading.distrust();
         loop {
-            self.read(client).await?;
+            let began = Instant::now();
+            let period = match self.read(client).await? {
+                Found::Nothing => (began.elapsed() * LOOKING_PART).clamp(PERIOD, PERIOD_MAX),
+                Found::Changes => PERIOD,
+            };
             // Elapsed, woken or told of other settings: look again in any case.
             tokio::select! {
-                () = sleep(PERIOD) => (),
+                () = sleep(period) => (),
                 () = self.handle.shared.wake.notified() => (),
                 () = self.settings.changed() => (),
             }
         }
     }
 
-    async fn read(&mut self, client: &Client) -> Result<(), LoadError> {
+    async fn read(&mut self, client: &Client) -> Result<Found, LoadError> {
         let changes = self.handle.changes();
         let roles = self.handle.roles();
-        let found = find(client, self.contract).await?;
-        let now = fingerprint(client, found).await?;
         let choices = self.settings.current().mirror_tables.clone();
-        if now == self.fingerprint && roles == self.roles && choices == self.choices {
-            self.handle.publish(None, changes);
+        self.reading.refresh(client, &roles).await?;
+        if choices != self.choices {
+            self.reading.renew();
+            self.choices = choices;
+        }
+        let view = self.reading.take();
+        let view = view.map(|view| choices::put(view, &self.choices));
+        if let Some(view) = &view {
+            let (generation, tables) = (view.facts.generation, view.facts.tables.len());
+            tracing::debug!(generation, tables, "catalog read");
+        }
+        let found = match &view {
+            Some(_) => Found::Changes,
+            None => Found::Nothing,
+        };
+        self.handle.publish(view, changes);
+        self.answer(client).await?;
+        Ok(found)
+    }
+
+    /// Names the tables that do not matter to whoever asks.
+    async fn answer(&self, client: &Client) -> Result<(), LoadError> {
+        let asking = self.handle.asking();
+        if asking.is_empty() {
             return Ok(());
         }
-        let generation = self.generation.saturating_add(1);
-        let view = load(client, generation, &roles, found).await?;
-        metrics::catalog_read();
-        tracing::debug!(generation, tables = view.facts.tables.len(), "catalog read");
-        let view = choices::put(view, &choices);
-        self.handle.publish(Some(view), changes);
-        self.choices = choices;
-        self.generation = generation;
-        self.fingerprint = now;
-        self.roles = roles;
+        let others = load::others(client, self.reading.watched()).await?;
+        for asking in asking {
+            // Whoever has gone away needs no answer.
+            drop(asking.send(others.clone()));
+        }
         Ok(())
     }
 }

@@ -413,7 +413,8 @@ fn grounds_change_with_session_and_catalog() {
         assert_eq!(before, stage.capture.grounds(&stage.session));
         let unknown = stage.capture.grounds(&SessionKnowledge::Unknown);
         assert_ne!(before, unknown);
-        let sql = "CREATE TABLE another (id integer)";
+        // One that is not carried changes nothing; one that is does.
+        let sql = "CREATE TABLE another (id integer); ALTER TABLE plain ADD COLUMN w integer";
         stage.bed.source.execute(sql).await.unwrap();
         wait::until_true("the catalog to be read again", async || {
             Ok(stage.capture.grounds(&stage.session) != before)

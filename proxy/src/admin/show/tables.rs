@@ -1,7 +1,10 @@
 //! `SHOW TABLES`: which tables' writes are captured, and why the others' are not.
 //!
 //! As the catalog was read last; a statement or a session can still have reasons of its own
-//! (`SHOW MIRROR` counts them).
+//! (`SHOW MIRROR` counts them). The proxy does not keep the names of tables that are not carried: the
+//! source is asked for them.
+
+use std::time::Duration;
 
 use protocol::decide::statement::{CatalogFacts, DeferReason, MirrorChoice, TableFacts};
 
@@ -20,18 +23,30 @@ pub(super) const COLUMNS: Columns = &[
 /// PostgreSQL's own: nobody wants to see them mirrored.
 const SYSTEM_SCHEMAS: [&str; 3] = ["pg_catalog", "information_schema", "pg_toast"];
 
-pub(super) fn rows(capture: Option<&CaptureSource>) -> Vec<Vec<Value>> {
+/// How long the source is waited for.
+const SOURCE_PATIENCE: Duration = Duration::from_secs(5);
+
+pub(super) async fn rows(capture: Option<&CaptureSource>) -> Vec<Vec<Value>> {
     let Some(capture) = capture else {
         return Vec::new();
     };
     let view = capture.catalog.view();
     let usual = mode(capture.mirror.mode());
     let chosen = |facts: &TableFacts| view.choice(facts.table?);
+    let others = tokio::time::timeout(SOURCE_PATIENCE, capture.catalog.others()).await;
+    let others = others.ok().flatten().unwrap_or_else(|| {
+        tracing::warn!(
+            "the source does not say which tables it has besides those that are carried"
+        );
+        Vec::new()
+    });
     let mut tables = named(&view.facts);
+    let names = others.iter();
+    tables.extend(names.map(|(schema, table)| (schema.as_str(), table.as_str(), None)));
     tables.sort_unstable_by_key(|(schema, table, _)| (*schema, *table));
-    let row = |(schema, table, facts): (&str, &str, &TableFacts)| {
-        let reason = obstacle(facts);
-        let mode = chosen(facts).map_or(usual, choice);
+    let row = |(schema, table, facts): (&str, &str, Option<&TableFacts>)| {
+        let reason = facts.map_or(Some(DeferReason::NotInContract), obstacle);
+        let mode = facts.and_then(chosen).map_or(usual, choice);
         vec![
             schema.into(),
             table.into(),
@@ -51,7 +66,7 @@ const fn choice(choice: MirrorChoice) -> &'static str {
     }
 }
 
-fn named(facts: &CatalogFacts) -> Vec<(&str, &str, &TableFacts)> {
+fn named(facts: &CatalogFacts) -> Vec<(&str, &str, Option<&TableFacts>)> {
     let schemas = facts.relations.iter();
     let schemas = schemas.filter(|(schema, _)| !SYSTEM_SCHEMAS.contains(&schema.as_str()));
     let relations = schemas.flat_map(|(schema, relations)| {
@@ -59,7 +74,10 @@ fn named(facts: &CatalogFacts) -> Vec<(&str, &str, &TableFacts)> {
         relations.map(move |(relation, oid)| (schema.as_str(), relation.as_str(), oid))
     });
     relations
-        .filter_map(|(schema, relation, oid)| Some((schema, relation, facts.tables.get(oid)?)))
+        .filter_map(|(schema, relation, oid)| {
+            let held = facts.tables.get(oid)?;
+            Some((schema, relation, Some(held)))
+        })
         .collect()
 }
 
