@@ -108,6 +108,7 @@ mod tests {
                 side: Side::Source,
                 what: "slot",
                 sql: "SELECT 1;".into(),
+                undo: String::new(),
             }],
             privileges: vec!["source: all".into()],
             start_lsn: None,

@@ -4,7 +4,7 @@
 //! that can be carried and does not match at the target is always refused: left out silently, its
 //! rows would be lost.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use protocol::contract::{Column, Contract, Table};
 use tokio_postgres::Client;
@@ -54,15 +54,24 @@ pub async fn build(
     target: &Client,
     selection: &Selection,
 ) -> Result<Survey, ControlError> {
-    let source = catalog::read(source, Side::Source).await?;
-    let target = catalog::read(target, Side::Target).await?;
+    let named = match selection {
+        Selection::All => None,
+        Selection::Named(names) => Some(names.as_slice()),
+    };
+    let source = catalog::read(source, Side::Source, named).await?;
+    // Unquoted: versions differ in what they quote.
+    let wanted = source.tables.keys();
+    let there: Vec<_> = wanted
+        .map(|(schema, relation)| format!("{schema}.{relation}"))
+        .collect();
+    let target = catalog::read(target, Side::Target, Some(&there)).await?;
     Ok(survey(&source, &target, selection))
 }
 
 /// The contract that the source's catalog alone allows, with a target that equals it: what would be
 /// carried, before there is a target.
 pub async fn build_from_source(source: &Client) -> Result<Contract, ControlError> {
-    let source = catalog::read(source, Side::Source).await?;
+    let source = catalog::read(source, Side::Source, None).await?;
     Ok(survey(&source, &source, &Selection::All).contract)
 }
 
@@ -123,14 +132,21 @@ fn wanted(source: &Catalog, selection: &Selection, refusals: &mut Vec<String>) -
         Selection::Named(names) => names,
     };
     let mut wanted = BTreeSet::new();
+    let mut known = HashMap::new();
+    for ((schema, relation), table) in all {
+        let bare = (schema == "public").then(|| relation.clone());
+        let spellings = [
+            Some(table.name.clone()),
+            Some(format!("{schema}.{relation}")),
+            bare,
+        ];
+        for spelling in spellings.into_iter().flatten() {
+            known.entry(spelling).or_insert(table);
+        }
+    }
     for name in names {
-        let found = all.clone().find(|((schema, relation), table)| {
-            table.name == *name
-                || format!("{schema}.{relation}") == *name
-                || (schema == "public" && relation == name)
-        });
-        match found {
-            Some((_, table)) => {
+        match known.get(name) {
+            Some(table) => {
                 wanted.insert(table.name.clone());
             }
             None => refusals.push(format!(

@@ -157,7 +157,9 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND NOT c.relispartition AND c.relpersistence <> 't'
   AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname NOT IN ('information_schema', 'segue')
   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
-                  AND d.objid = c.oid AND d.deptype = 'e')";
+                  AND d.objid = c.oid AND d.deptype = 'e')
+  AND ($1::text[] IS NULL OR quote_ident(n.nspname) || '.' || quote_ident(c.relname) = ANY ($1)
+       OR n.nspname || '.' || c.relname = ANY ($1) OR n.nspname = 'public' AND c.relname = ANY ($1))";
 
 const COLUMNS: &str = "\
 SELECT a.attrelid, a.attname::text, a.atttypid, format_type(a.atttypid, a.atttypmod), a.attnotnull,
@@ -177,14 +179,23 @@ WHERE i.indrelid = ANY ($1) AND i.indisunique AND i.indisvalid AND i.indimmediat
   AND i.indpred IS NULL AND i.indexprs IS NULL
 ORDER BY i.indrelid, i.indexrelid";
 
+/// Those that columns have, or that these are made of: of a table's own row type there is no need.
 const TYPES: &str = "\
+WITH RECURSIVE used AS (
+    SELECT atttypid AS oid FROM pg_attribute WHERE attrelid >= 16384 AND attnum > 0
+    UNION
+    SELECT part.oid FROM used JOIN pg_type t ON t.oid = used.oid
+    LEFT JOIN pg_range r ON t.oid IN (r.rngtypid, r.rngmultitypid),
+    LATERAL (VALUES (t.typelem), (t.typbasetype), (r.rngsubtype)) AS part (oid)
+    WHERE part.oid <> 0
+)
 SELECT t.oid, format_type(t.oid, NULL), t.typtype::text,
        t.typlen = -1 AND t.typelem <> 0 AND t.typcategory = 'A', t.typelem, t.typbasetype,
        coalesce(r.rngsubtype, m.rngsubtype, 0), t.typsend <> 0 AND t.typreceive <> 0, t.typrelid
 FROM pg_type t
 LEFT JOIN pg_range r ON r.rngtypid = t.oid
 LEFT JOIN pg_range m ON m.rngmultitypid = t.oid
-WHERE t.typtype <> 'p'";
+WHERE t.typtype <> 'p' AND t.oid IN (SELECT oid FROM used)";
 
 const LABELS: &str = "\
 SELECT enumtypid, array_agg(enumlabel::text ORDER BY enumsortorder) FROM pg_enum GROUP BY enumtypid";
@@ -192,12 +203,16 @@ SELECT enumtypid, array_agg(enumlabel::text ORDER BY enumsortorder) FROM pg_enum
 const FIELDS: &str = "\
 SELECT a.attrelid, a.attname::text, a.atttypid
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-WHERE c.relkind IN ('c', 'r', 'p') AND c.oid >= 16384 AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.reltype = ANY ($1) AND c.oid >= 16384 AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attrelid, a.attnum";
 
 /// Reads the catalog through a session of `control::connect`, whose search path names are
-/// qualified for.
-pub(super) async fn read(client: &Client, side: Side) -> Result<Catalog, ControlError> {
+/// qualified for: all tables, or those that are `named`.
+pub(super) async fn read(
+    client: &Client,
+    side: Side,
+    named: Option<&[String]>,
+) -> Result<Catalog, ControlError> {
     let query = async |sql: &str, oids: Option<&Vec<u32>>| {
         let rows = match oids {
             Some(oids) => client.query(sql, &[oids]).await,
@@ -206,7 +221,8 @@ pub(super) async fn read(client: &Client, side: Side) -> Result<Catalog, Control
         rows.map_err(|error| ControlError::query(side, "read the catalog", &error))
     };
     let mut tables: BTreeMap<u32, (String, String, CatalogTable)> = BTreeMap::new();
-    for row in query(TABLES, None).await? {
+    let failed = |error| ControlError::query(side, "read the catalog", &error);
+    for row in client.query(TABLES, &[&named]).await.map_err(failed)? {
         tables.insert(row.get(0), (row.get(1), row.get(2), table(&row)));
     }
     let oids: Vec<u32> = tables.keys().copied().collect();
@@ -229,12 +245,14 @@ pub(super) async fn read(client: &Client, side: Side) -> Result<Catalog, Control
         labels.insert(row.get(0), row.get(1));
     }
     let mut fields: BTreeMap<u32, Vec<(String, u32)>> = BTreeMap::new();
-    for row in query(FIELDS, None).await? {
+    let types = query(TYPES, None).await?;
+    let composites = types.iter().filter(|row| row.get::<_, &str>(2) == "c");
+    let composites: Vec<u32> = composites.map(|row| row.get(0)).collect();
+    for row in query(FIELDS, Some(&composites)).await? {
         let list = fields.entry(row.get(0)).or_default();
         list.push((row.get(1), row.get(2)));
     }
-    let mut types: BTreeMap<u32, CatalogType> = query(TYPES, None)
-        .await?
+    let mut types: BTreeMap<u32, CatalogType> = types
         .iter()
         .map(|row| (row.get(0), data_type(row, &mut labels, &fields)))
         .collect();

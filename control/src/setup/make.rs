@@ -7,7 +7,6 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::{Examined, Step, sql};
 use crate::error::ControlError;
-use crate::names::Names;
 use crate::side::Side;
 
 /// How long a step may wait for other transactions: a command that hangs says nothing.
@@ -118,21 +117,10 @@ fn client_of(examined: &Examined, side: Side) -> &Client {
 /// Takes away what the first `done` steps have made, last first.
 async fn undo(examined: &Examined, done: usize) {
     for step in examined.report.steps.iter().take(done).rev() {
-        let sql = undo_sql(step, &examined.names);
-        if let Err(error) = client_of(examined, step.side).batch_execute(&sql).await {
+        let client = client_of(examined, step.side);
+        if let Err(error) = client.batch_execute(&step.undo).await {
             let message = crate::error::describe(&error);
             tracing::error!(side = %step.side, %message, "cannot undo {}: run segue setup --remove", step.what);
         }
-    }
-}
-
-fn undo_sql(step: &Step, names: &Names) -> String {
-    let (publication, slot) = match step.side {
-        Side::Source => (&names.publication, &names.slot),
-        Side::Target => (&names.target_publication, &names.target_slot),
-    };
-    match step.what {
-        "slot" => format!("SELECT pg_catalog.pg_drop_replication_slot('{slot}')"),
-        _ => format!("DROP PUBLICATION IF EXISTS \"{publication}\"; DROP SCHEMA segue CASCADE"),
     }
 }

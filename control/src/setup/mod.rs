@@ -17,7 +17,7 @@ use crate::connect::connect;
 use crate::contract::{self, LeftOut, Selection};
 use crate::dsn::Dsn;
 use crate::error::ControlError;
-use crate::names::{Names, names};
+use crate::names::names;
 use crate::side::Side;
 
 pub use remove::{RemoveReport, remove};
@@ -86,6 +86,9 @@ pub struct Step {
     pub what: &'static str,
     /// The statements; those of one step are one transaction.
     pub sql: String,
+    /// What takes it away again, if a later step fails.
+    #[serde(skip)]
+    pub undo: String,
 }
 
 impl SetupReport {
@@ -102,7 +105,6 @@ impl SetupReport {
 struct Examined {
     source: Client,
     target: Client,
-    names: Names,
     prior: prior::State,
     report: SetupReport,
 }
@@ -177,7 +179,6 @@ async fn examine(options: &Options) -> Result<Examined, ControlError> {
     Ok(Examined {
         source,
         target,
-        names,
         prior: already,
         report,
     })

@@ -143,6 +143,8 @@ impl Prior {
                 side,
                 what: "schema's upgrade",
                 sql: schema::upgrade_sql(side, *version)?,
+                // The last one: a step that fails has changed nothing.
+                undo: String::new(),
             })
         });
         steps.collect()

@@ -7,6 +7,7 @@ use serde::Serialize;
 use tokio_postgres::Client;
 
 use super::APPLICATION_NAME;
+use super::sql::LOCKED_MAX;
 use crate::connect::connect;
 use crate::dsn::Dsn;
 use crate::error::ControlError;
@@ -57,6 +58,7 @@ impl<'a> Removal<'a> {
             |name| format!("SELECT pg_drop_replication_slot('{name}')"),
         )
         .await?;
+        self.tables(publication).await?;
         self.each(
             "publication",
             &format!("SELECT pubname::text FROM pg_publication WHERE pubname = '{publication}'"),
@@ -70,6 +72,31 @@ impl<'a> Removal<'a> {
             |name| format!("DROP SCHEMA {name} CASCADE"),
         )
         .await
+    }
+
+    /// Empties the publication in parts: what goes in one transaction is locked in it.
+    async fn tables(&self, publication: &str) -> Result<(), ControlError> {
+        let sql = format!(
+            "SELECT string_agg(format('ONLY %I.%I', nspname, relname), ', ') FROM (
+                 SELECT n.nspname, c.relname, row_number() OVER (ORDER BY r.oid) AS place
+                 FROM pg_publication p JOIN pg_publication_rel r ON r.prpubid = p.oid
+                 JOIN pg_class c ON c.oid = r.prrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+                 WHERE p.pubname = '{publication}') listed
+             WHERE place > {LOCKED_MAX} GROUP BY place / {LOCKED_MAX}"
+        );
+        let failed = |error| {
+            ControlError::query(
+                self.side,
+                format!("empty the publication {publication}"),
+                &error,
+            )
+        };
+        for row in self.client.query(&sql, &[]).await.map_err(failed)? {
+            let tables: String = row.get(0);
+            let sql = format!("ALTER PUBLICATION \"{publication}\" DROP TABLE {tables}");
+            self.client.batch_execute(&sql).await.map_err(failed)?;
+        }
+        Ok(())
     }
 
     async fn origins(&mut self, names: &Names) -> Result<(), ControlError> {

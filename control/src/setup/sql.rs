@@ -1,5 +1,7 @@
 //! The statements of setup, as text: what `--print` shows is what is run.
 
+use std::collections::HashSet;
+
 use protocol::contract::{Contract, Table, quote_identifier};
 
 use super::Step;
@@ -9,6 +11,9 @@ use crate::error::ControlError;
 use crate::names::Names;
 use crate::schema;
 use crate::side::Side;
+
+/// Tables that are locked in one transaction: a server as it comes has room for 6400 locks in all.
+pub(super) const LOCKED_MAX: usize = 200;
 
 /// Stands for the slot's consistent point, which is known only once the slot is there.
 pub(super) const START_LSN: &str = "{start_lsn}";
@@ -28,44 +33,65 @@ pub(super) fn steps(
     let phase = phase(contract, source)?;
     let all: Vec<_> = contract.tables.iter().collect();
     let (publication, slot) = (&names.publication, &names.slot);
-    let mut steps = vec![
-        Step {
-            side: Side::Source,
-            what: "schema and publication",
-            sql: [
-                schema::source_sql(),
-                phase.clone(),
-                create_publication(publication, &all),
-            ]
-            .join("\n"),
-        },
-        Step {
-            side: Side::Source,
-            what: "slot",
-            sql: create_slot(slot),
-        },
-    ];
+    let schema = vec![schema::source_sql(), phase.clone()];
+    let mut steps = schema_and_publication(Side::Source, schema, publication, &all);
+    steps.push(slot_step(Side::Source, slot));
+    let publishable: HashSet<_> = publishable.iter().collect();
     let published: Vec<_> = all
         .into_iter()
         .filter(|table| publishable.contains(&table.name))
         .collect();
-    let mut target = vec![schema::target_sql(), phase, start(names, source)];
+    let schema = vec![schema::target_sql(), phase, start(names, source)];
+    let publication = &names.target_publication;
+    steps.extend(schema_and_publication(
+        Side::Target,
+        schema,
+        publication,
+        &published,
+    ));
     if !published.is_empty() {
-        target.push(create_publication(&names.target_publication, &published));
-    }
-    steps.push(Step {
-        side: Side::Target,
-        what: "schema and publication",
-        sql: target.join("\n"),
-    });
-    if !published.is_empty() {
-        steps.push(Step {
-            side: Side::Target,
-            what: "slot",
-            sql: create_slot(&names.target_slot),
-        });
+        steps.push(slot_step(Side::Target, &names.target_slot));
     }
     Ok(steps)
+}
+
+/// The schema with the publication's first tables, and steps that add the others.
+fn schema_and_publication(
+    side: Side,
+    mut schema: Vec<String>,
+    publication: &str,
+    tables: &[&Table],
+) -> Vec<Step> {
+    let mut parts = tables.chunks(LOCKED_MAX);
+    let name = quote_identifier(publication);
+    if let Some(first) = parts.next() {
+        schema.push(format!(
+            "CREATE PUBLICATION {name} FOR TABLE {}\n    WITH (publish_via_partition_root = false);",
+            list(first)
+        ));
+    }
+    let first = Step {
+        side,
+        what: "schema and publication",
+        sql: schema.join("\n"),
+        undo: format!("DROP PUBLICATION IF EXISTS {name}; DROP SCHEMA segue CASCADE"),
+    };
+    let others = parts.map(|part| Step {
+        side,
+        what: "publication's tables",
+        sql: format!("ALTER PUBLICATION {name} ADD TABLE {};", list(part)),
+        undo: format!("ALTER PUBLICATION {name} DROP TABLE {}", list(part)),
+    });
+    std::iter::once(first).chain(others).collect()
+}
+
+fn slot_step(side: Side, slot: &str) -> Step {
+    Step {
+        side,
+        what: "slot",
+        sql: create_slot(slot),
+        undo: format!("SELECT pg_catalog.pg_drop_replication_slot('{slot}')"),
+    }
 }
 
 /// What the roles need, for who has to grant it.
@@ -115,19 +141,12 @@ fn start(names: &Names, source: &ServerFacts) -> String {
     )
 }
 
-fn create_publication(name: &str, tables: &[&Table]) -> String {
-    let tables: Vec<_> = tables
-        .iter()
-        .map(|table| {
-            let schema = quote_identifier(&table.schema);
-            format!("ONLY {schema}.{}", quote_identifier(&table.relation))
-        })
-        .collect();
-    format!(
-        "CREATE PUBLICATION {} FOR TABLE {}\n    WITH (publish_via_partition_root = false);",
-        quote_identifier(name),
-        tables.join(", ")
-    )
+fn list(tables: &[&Table]) -> String {
+    let name = |table: &&Table| {
+        let schema = quote_identifier(&table.schema);
+        format!("ONLY {schema}.{}", quote_identifier(&table.relation))
+    };
+    tables.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
 fn create_slot(name: &str) -> String {
