@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
 use super::*;
 
 /// A configuration file that goes away with the test.
@@ -288,5 +291,42 @@ fn every_setting_has_one_name_and_one_place_in_the_list() {
         assert_eq!(Setting::named(setting.name()), Some(setting));
         let position = Setting::ALL.iter().position(|it| *it == setting);
         assert_eq!(position, Some(index), "{}", setting.name());
+    }
+}
+
+/// Bytes of a file with a few of them changed, as an editor that died might leave them.
+fn spoilt(random: &mut StdRng, file: &[u8]) -> Vec<u8> {
+    let mut bytes = file.to_vec();
+    for _ in 0..random.random_range(1..6) {
+        let place = random.random_range(0..bytes.len());
+        match random.random_range(0..3) {
+            0 => bytes[place] = random.random(),
+            1 => bytes[place] = b"='[]{},\"\n#"[random.random_range(0..10)],
+            _ => drop(bytes.drain(place..)),
+        }
+        if bytes.is_empty() {
+            return bytes;
+        }
+    }
+    bytes
+}
+
+#[test]
+fn no_file_is_worse_than_a_problem() {
+    const SEED: u64 = 4;
+    println!("seed {SEED}");
+    let mut random = StdRng::seed_from_u64(SEED);
+    let whole = "source = 'postgres://al:secret@old/shop'\nlisten = ['127.0.0.1:1', '[::1]:2']\n\
+                 workers = 3\nmirror = 'dry'\nsync_timeout = '5s' # what is this\n";
+    let file = File::new("spoilt", whole);
+    for _ in 0..500 {
+        std::fs::write(file.path(), spoilt(&mut random, whole.as_bytes())).unwrap();
+        let sources = Sources {
+            file: Some(file.path()),
+            ..Sources::default()
+        };
+        if let Err(failure) = Settings::read(&sources, Needs::Source) {
+            drop(format!("{failure:?}"));
+        }
     }
 }
