@@ -13,8 +13,8 @@ use protocol::decide::statement::{Analysis, ClientColumns, Mode, Write};
 use protocol::wire::frame::Header;
 use protocol::wire::frontend::{Bind, Close, Describe, Execute, Named, Parse};
 
-use super::note::{Form, Portal, Run, Text};
-use super::{Capturing, Doubt, NAMES_MAX, Note, Outbound, TEXT_SIZE_MAX, Unknown};
+use super::note::{Form, Portal, Run, Text, Weight};
+use super::{Capturing, Doubt, NAMES_MAX, Note, Outbound, TEXT_SIZE_MAX, TEXTS_SIZE_MAX, Unknown};
 use crate::session::Step;
 
 /// Longer names than this are not looked for; the server cuts names at 63 bytes.
@@ -43,14 +43,16 @@ impl Capturing {
             return self.unknown_statement(header, outbound);
         };
         let known = self.statements.find(&parse.name).is_some();
-        if !known && self.statements.len() >= NAMES_MAX {
+        let has_room = known || self.statements.len() < NAMES_MAX;
+        if !has_room || self.kept.get().saturating_add(parse.query.len()) > TEXTS_SIZE_MAX {
             return self.unknown_statement(header, outbound);
         }
         let analysis = self.analyze(&parse.query);
         if self.asks_first(&analysis, outbound) {
             return Step::Incomplete;
         }
-        let text = self.text(parse, analysis);
+        let weight = Weight::of(&parse.query, &self.kept);
+        let text = self.text(parse, analysis, weight);
         if text.parse.name.is_empty() {
             self.unnamed = Unknown::No;
         }
@@ -272,7 +274,7 @@ impl Capturing {
             return text;
         }
         let analysis = self.analyze(&text.parse.query);
-        let settled = self.text(text.parse.clone(), analysis);
+        let settled = self.text(text.parse.clone(), analysis, Rc::clone(&text.weight));
         let is_same = is_there && settled.sent() == text.sent();
         if is_same {
             let change = self
@@ -297,6 +299,7 @@ impl Capturing {
             form: Form::Original,
             fingerprint: !text.fingerprint,
             parse: text.parse.clone(),
+            weight: Rc::clone(&text.weight),
         });
         self.send_again(&original, outbound);
         original
@@ -320,12 +323,13 @@ impl Capturing {
         self.capture.analyze(query, &self.knowledge, Mode::Extended)
     }
 
-    fn text(&self, parse: Parse, analysis: Rc<Analysis>) -> Rc<Text> {
+    fn text(&self, parse: Parse, analysis: Rc<Analysis>, weight: Rc<Weight>) -> Rc<Text> {
         Rc::new(Text {
             form: Form::of(&analysis),
             analysis,
             fingerprint: self.capture.grounds(&self.knowledge),
             parse,
+            weight,
         })
     }
 

@@ -15,6 +15,7 @@ mod note;
 mod rows;
 mod waiting;
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use protocol::decide::names::Names;
@@ -39,6 +40,10 @@ const TEXT_SIZE_MAX: usize = 1 << 20;
 /// Statements that a session may have by name and still have them captured; more are forwarded and
 /// what they do is left to the stream.
 const NAMES_MAX: usize = 10_000;
+
+/// Bytes of texts that a session may keep by name: thousands of statements as drivers prepare them.
+/// What more it prepares is forwarded, and what that does is left to the stream.
+const TEXTS_SIZE_MAX: usize = 64 << 20;
 
 /// Whether the session's state is being asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +84,8 @@ pub(super) struct Capturing {
     portals: Names<Rc<Portal>>,
     unnamed: Unknown,
     doubt: Doubt,
+    /// How many bytes of texts are kept.
+    kept: Rc<Cell<usize>>,
 }
 
 /// What a request goes through: the bytes, the queue, and where the session stands.
@@ -102,7 +109,14 @@ impl Capturing {
             portals: Names::new(),
             unnamed: Unknown::No,
             doubt: Doubt::None,
+            kept: Rc::default(),
         }
+    }
+
+    /// How many bytes of texts are kept.
+    #[cfg(test)]
+    pub(super) fn kept_size(&self) -> usize {
+        self.kept.get()
     }
 
     /// Whether requests have to wait for the answer to our own.
@@ -162,6 +176,7 @@ impl Capturing {
                 analysis: Rc::clone(&text.analysis),
                 fingerprint: text.fingerprint,
                 parse: text.parse.clone(),
+                weight: Rc::clone(&text.weight),
             });
             let change = self.statements.change(b"", Some(lost));
             self.statements.confirm(&change);

@@ -44,6 +44,30 @@ pub(in crate::session) struct Text {
     pub(super) fingerprint: u64,
     /// What the client said, to say it again should the session's state change.
     pub(super) parse: Parse,
+    pub(super) weight: Rc<Weight>,
+}
+
+/// What a text counts for among the bytes that its session keeps, as long as it is kept.
+#[derive(Debug)]
+pub(super) struct Weight {
+    size: usize,
+    kept: Rc<Cell<usize>>,
+}
+
+impl Weight {
+    pub(super) fn of(query: &[u8], kept: &Rc<Cell<usize>>) -> Rc<Self> {
+        kept.set(kept.get().saturating_add(query.len()));
+        Rc::new(Self {
+            size: query.len(),
+            kept: Rc::clone(kept),
+        })
+    }
+}
+
+impl Drop for Weight {
+    fn drop(&mut self) {
+        self.kept.set(self.kept.get().saturating_sub(self.size));
+    }
 }
 
 /// A statement that was bound.

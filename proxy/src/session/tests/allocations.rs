@@ -191,3 +191,36 @@ fn an_idle_session_is_small() {
     assert!(running <= 2048, "a running session takes {running} bytes");
     assert!(capturing <= 1024, "what captures takes {capturing} bytes");
 }
+
+#[test]
+fn texts_that_a_client_prepares_are_kept_up_to_a_bound() {
+    const LARGE: usize = 900 << 10;
+    let mut relay = Relay::new(Some(capture()));
+    let comment = "x".repeat(LARGE);
+    let kept = |relay: &Relay| relay.session.capturing.as_ref().unwrap().kept_size();
+    for number in 0..100 {
+        let parse = format!("s{number}\0select 1 /*{comment}*/\0\0\0");
+        let parse = [frame(b'P', parse.as_bytes()), frame(b'S', b"")].concat();
+        for part in parse.chunks(PIPE_SIZE) {
+            at_once(relay.client.write_all(part)).unwrap();
+            relay.turn();
+            while at_once_some(&mut relay) {}
+        }
+        relay.answer(&[&frame(b'1', b""), READY].concat());
+        assert!(kept(&relay) <= 64 << 20);
+    }
+    assert!(kept(&relay) > 60 << 20);
+    relay.ask(&frame(b'Q', b"deallocate all\0"));
+    relay.answer(&[&frame(b'C', b"DEALLOCATE ALL\0"), READY].concat());
+    assert_eq!(kept(&relay), 0);
+}
+
+/// Takes what the source is sent; whether that was anything.
+fn at_once_some(relay: &mut Relay) -> bool {
+    let mut context = Context::from_waker(Waker::noop());
+    let mut read = tokio::io::ReadBuf::new(&mut relay.read);
+    let source = std::pin::Pin::new(&mut relay.source);
+    let came = tokio::io::AsyncRead::poll_read(source, &mut context, &mut read).is_ready();
+    relay.turn();
+    came
+}
