@@ -53,6 +53,27 @@ async fn cascades_and_triggers_on_other_rows_are_brought_by_the_log() {
 }
 
 #[tokio::test]
+async fn tables_named_as_what_upserts_call_their_rows_are_carried() {
+    let ground = Ground::new(
+        "CREATE TABLE excluded (id int PRIMARY KEY, excluded text, held int);
+         CREATE TABLE held (id int PRIMARY KEY, held text);",
+    )
+    .await;
+    let (_segue, proxied) = ground.run().await;
+    proxied
+        .execute(
+            "INSERT INTO excluded VALUES (1, 'one', 1); INSERT INTO held VALUES (1, 'one');
+             UPDATE excluded SET excluded = 'two' WHERE id = 1;
+             UPDATE held SET held = 'two' WHERE id = 1",
+        )
+        .await
+        .unwrap();
+    ground.converges_without_divergence().await;
+    let word = "SELECT excluded FROM excluded";
+    assert_eq!(ground.bed.target.value(word).await.unwrap(), "two");
+}
+
+#[tokio::test]
 async fn a_trigger_that_changes_the_row_once_more_is_settled_by_the_log() {
     let ground = Ground::new(
         "CREATE TABLE item (id int PRIMARY KEY, word text, versions int DEFAULT 0);

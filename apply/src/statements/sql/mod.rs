@@ -121,7 +121,7 @@ impl TableSql {
             updated => format!("DO UPDATE SET {}", updated.join(", ")),
         };
         format!(
-            "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES ({}) ON CONFLICT ({}) {action}",
+            "INSERT INTO {} AS held ({}) OVERRIDING SYSTEM VALUE VALUES ({}) ON CONFLICT ({}) {action}",
             self.name,
             self.columns,
             parameters.join(", "),

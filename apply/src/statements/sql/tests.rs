@@ -67,11 +67,11 @@ fn an_upsert_changes_what_the_key_does_not_fix() {
     ];
     check(
         &table(&columns, &[0, 1]).text(Statement::Upsert(INDEX)),
-        r#"INSERT INTO "My"."t" ("id", "n", "v") OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3) ON CONFLICT ("id", "n") DO UPDATE SET "n" = excluded."n", "v" = excluded."v""#,
+        r#"INSERT INTO "My"."t" AS held ("id", "n", "v") OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3) ON CONFLICT ("id", "n") DO UPDATE SET "n" = excluded."n", "v" = excluded."v""#,
     );
     check(
         &table(&columns[..1], &[0]).text(Statement::Upsert(INDEX)),
-        r#"INSERT INTO "My"."t" ("id") OVERRIDING SYSTEM VALUE VALUES ($1) ON CONFLICT ("id") DO NOTHING"#,
+        r#"INSERT INTO "My"."t" AS held ("id") OVERRIDING SYSTEM VALUE VALUES ($1) ON CONFLICT ("id") DO NOTHING"#,
     );
 }
 
