@@ -50,7 +50,7 @@ fuzz: ## libFuzzer on one parser, or on each in turn (TARGET=.. SECONDS=..; with
 	  $(CARGO) +nightly fuzz run $$target -- -max_total_time=$(or $(SECONDS),60) \
 	    -timeout=10 -malloc_limit_mb=64 -print_final_stats=1; done
 
-regress: setup ## PostgreSQL's own regression suite, directly and through the proxy (MIRROR=off|on TESTS=..)
+regress: setup ## PostgreSQL's own regression suite, directly and through the proxy (MIRROR=off|dry|on TESTS=..)
 	$(CARGO) build --quiet --package segue --package harness --bin segue --bin suites
 	@source=$$(tests/suites/prepare.sh) && $(CARGO) run --quiet --package harness --bin suites -- $@ "$(MIRROR)" "$$source" $(TESTS)
 
@@ -58,7 +58,7 @@ isolation: setup ## PostgreSQL's isolation suite, in the same way
 	$(CARGO) build --quiet --package segue --package harness --bin segue --bin suites
 	@source=$$(tests/suites/prepare.sh) && $(CARGO) run --quiet --package harness --bin suites -- $@ "$(MIRROR)" "$$source" $(TESTS)
 
-driver-suites: setup ## The test suites of pgx and asyncpg, directly and through the proxy (MIRROR=on|off SUITES=..)
+driver-suites: setup ## The test suites of drivers, directly and through the proxy (MIRROR=dry|off SUITES=..)
 	@tests/drivers/suites.sh
 	$(CARGO) build --quiet --package segue --package harness --bin segue --bin driver_suites
 	@$(CARGO) run --quiet --package harness --bin driver_suites -- "$(MIRROR)" $(SUITES)

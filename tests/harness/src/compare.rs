@@ -109,11 +109,22 @@ impl fmt::Display for Comparison {
 
 /// Compares all tables with a primary key outside the `segue` schema.
 pub async fn compare(source: &Database, target: &Database) -> Result<Comparison> {
+    compare_where(source, target, |_| true).await
+}
+
+/// Compares those of them that are wanted, by name.
+pub async fn compare_where(
+    source: &Database,
+    target: &Database,
+    is_wanted: impl Fn(&str) -> bool,
+) -> Result<Comparison> {
     let source = reader(source).await?;
     let target = reader(target).await?;
     let mut tables = Vec::new();
     for shape in shapes(&source).await? {
-        tables.push(compare_table(&source, &target, shape).await?);
+        if is_wanted(&shape.table) {
+            tables.push(compare_table(&source, &target, shape).await?);
+        }
     }
     Ok(Comparison { tables })
 }

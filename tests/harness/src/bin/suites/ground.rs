@@ -2,20 +2,24 @@
 //!
 //! Does not look at results.
 
+use std::fmt;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use harness::account::Account;
 use harness::guardian::{Ending, Guardian};
-use harness::segue::{Launch, binary_beside};
+use harness::segue::{Launch, Segue, binary_beside};
 use harness::server::free_port;
-use harness::{Installation, Process, Server, ServerOptions};
+use harness::{Database, Installation, Process, Server, ServerOptions};
 
 use crate::Order;
+use crate::lasting::{self, Spec};
+use crate::mirrored::{Mirrored, Reckoning};
 use crate::results::Results;
-use crate::suite::{Mirror, Run, Suite};
+use crate::suite::{LAUNCHER_FILE, Mirror, Run, Suite};
 
 /// The servers whose tests were fetched.
 const VERSION: u32 = 15;
@@ -47,67 +51,92 @@ pub(crate) struct Ground<'order> {
     order: &'order Order,
     installation: Installation,
     inputs: PathBuf,
+    /// What makes the tables of the specs that find them made.
+    making: Vec<String>,
 }
 
 impl<'order> Ground<'order> {
     pub(crate) fn new(order: &'order Order) -> Result<Self> {
-        let installation = Installation::all().into_iter();
-        let installation = installation
-            .rev()
-            .find(|one| one.version == VERSION)
-            .context("no PostgreSQL 15 on this machine")?;
+        let installation = Installation::of(VERSION).context("no PostgreSQL 15 on this machine")?;
         // The clone may lie where the servers' account cannot read.
         let inputs = directory("inputs")?;
         copy(&order.suite.directory(&order.source), &inputs)?;
         let library = inputs.join("lib");
         std::fs::create_dir(&library)?;
-        if order.suite == Suite::Regress {
-            copy(&inputs.join("regress.so"), &library)?;
-            let modules = installation.programs.join("../lib");
-            for module in ["autoinc.so", "refint.so"] {
-                copy(&modules.join(module), &library)?;
+        let mut making = Vec::new();
+        match order.suite {
+            Suite::Regress => {
+                copy(&inputs.join("regress.so"), &library)?;
+                let modules = installation.programs.join("../lib");
+                for module in ["autoinc.so", "refint.so"] {
+                    copy(&modules.join(module), &library)?;
+                }
             }
+            Suite::Isolation if order.mirror == Mirror::On => making = divide_specs(&inputs)?,
+            Suite::Isolation => {}
         }
         Ok(Self {
             order,
             installation,
             inputs,
+            making,
         })
     }
 
     /// Runs the suite on a server.
     pub(crate) async fn direct(&self) -> Result<Results> {
-        let server = self.server().await?;
+        let server = self.server("direct").await?;
         self.play("direct", server.port()).await
     }
 
     /// Runs it on another server through a proxy. Says what was captured, if anything was to be.
-    pub(crate) async fn proxied(&self) -> Result<(Results, Option<String>)> {
-        let server = self.server().await?;
+    pub(crate) async fn proxied(&self) -> Result<(Results, Option<Account>)> {
+        let server = self.server("proxied").await?;
         let source = server.database(self.order.suite.database());
+        if self.order.mirror == Mirror::On {
+            let mirrored = Mirrored::start(source, self.installation.clone()).await?;
+            let (segue, http) = mirrored.run().await?;
+            let (results, captured) = self.play_through(segue, &http, Some(&mirrored)).await?;
+            return Ok((results, Some(captured)));
+        }
         let binary = binary_beside(&std::env::current_exe()?)?;
         let launch = Launch::new(binary, &source, &source).with_uris(Some(&source.uri()), None);
         let metrics = format!("127.0.0.1:{}", free_port()?);
         let mut arguments = vec!["--metrics", &metrics];
         arguments.extend(match self.order.mirror {
-            Mirror::Off => ["--mirror", "off"].as_slice(),
-            Mirror::On => &["--mirror", "dry", "--catalog-wait", CATALOG_WAIT],
+            Mirror::Off | Mirror::On => ["--mirror", "off"].as_slice(),
+            Mirror::Dry => &["--mirror", "dry", "--catalog-wait", CATALOG_WAIT],
         });
-        let mut segue = launch.proxy(&arguments).await?;
-        let results = self.play("proxied", segue.port()).await;
-        ensure!(segue.ended()?.is_none(), "the proxy died:\n{}", segue.log());
-        let captured = match self.order.mirror {
-            Mirror::Off => None,
-            Mirror::On => Some(captured(&metrics)?),
-        };
-        let log = self.kept("proxy.log");
-        std::fs::write(log, segue.log())?;
-        let code = segue.terminate().await?;
-        ensure!(code == 0, "the proxy ended with exit code {code}");
-        Ok((results?, captured))
+        let segue = launch.proxy(&arguments).await?;
+        let (results, account) = self.play_through(segue, &metrics, None).await?;
+        let captured = self.order.mirror != Mirror::Off;
+        Ok((results, captured.then_some(account)))
     }
 
-    async fn server(&self) -> Result<Server> {
+    async fn play_through(
+        &self,
+        mut segue: Segue,
+        metrics: &str,
+        mirrored: Option<&Mirrored>,
+    ) -> Result<(Results, Account)> {
+        let results = self.play("proxied", segue.port()).await;
+        let reckoning = match mirrored {
+            Some(mirrored) => Some(mirrored.reckon().await),
+            None => None,
+        };
+        std::fs::write(self.kept("proxy.log"), segue.log())?;
+        ensure!(segue.ended()?.is_none(), "the proxy died:\n{}", segue.log());
+        let account = Account {
+            specs: self.making.len(),
+            captured: captured(metrics)?,
+            reckoning: reckoning.transpose()?,
+        };
+        let code = segue.terminate().await?;
+        ensure!(code == 0, "the proxy ended with exit code {code}");
+        Ok((results?, account))
+    }
+
+    async fn server(&self, way: &str) -> Result<Server> {
         let options = ServerOptions {
             settings: SERVER_SETTINGS.map(str::to_owned).into(),
             ..ServerOptions::default()
@@ -121,10 +150,30 @@ impl<'order> Ground<'order> {
             let set = format!("ALTER DATABASE {name} SET {setting}");
             maintenance.execute(&set).await?;
         }
-        if self.order.mirror == Mirror::On {
-            server.database(name).execute(CONTRACT).await?;
+        let database = server.database(name);
+        match (self.order.mirror, self.order.suite) {
+            (Mirror::Off, _) => {}
+            (Mirror::Dry, _) => database.execute(CONTRACT).await?,
+            (Mirror::On, Suite::Isolation) => database.execute(&self.making.concat()).await?,
+            (Mirror::On, Suite::Regress) => self.first_round(way, &database).await?,
         }
         Ok(server)
+    }
+
+    /// Has the regression tests make their tables.
+    async fn first_round(&self, way: &str, database: &Database) -> Result<()> {
+        database.execute(lasting::FIRST_ROUND).await?;
+        self.play(&format!("{way}-first"), database.port).await?;
+        // The slot waits for them.
+        let prepared = "SELECT format('ROLLBACK PREPARED %L', gid) FROM pg_prepared_xacts";
+        for row in database.rows(prepared).await? {
+            let end = row.into_iter().flatten().next().unwrap_or_default();
+            database.execute(&end).await?;
+        }
+        for step in lasting::BETWEEN_ROUNDS {
+            database.execute(step).await?;
+        }
+        Ok(())
     }
 
     async fn play(&self, way: &str, port: u16) -> Result<Results> {
@@ -134,7 +183,6 @@ impl<'order> Ground<'order> {
             inputs: &self.inputs,
             outputs: &outputs,
             port,
-            mirror: self.order.mirror,
             tests: &self.order.tests,
         })?;
         let stem = outputs.with_extension("driver");
@@ -142,6 +190,11 @@ impl<'order> Ground<'order> {
         driver.ended(PATIENCE).await?;
         let list = driver.output();
         std::fs::write(self.kept(&format!("{way}.log")), &list)?;
+        // How the outputs differ from those that PostgreSQL expects; no file where none does.
+        let unexpected = outputs.join("regression.diffs");
+        if unexpected.exists() {
+            std::fs::copy(unexpected, self.kept(&format!("{way}.diffs")))?;
+        }
         Results::read(&list, outputs).with_context(|| driver.errors())
     }
 
@@ -150,11 +203,57 @@ impl<'order> Ground<'order> {
     }
 }
 
+/// What a proxy that captures has to show.
+pub(crate) struct Account {
+    /// Isolation specs whose tables were there before.
+    specs: usize,
+    captured: String,
+    reckoning: Option<Reckoning>,
+}
+
+impl Account {
+    /// Whether the log never found the mirror wrong.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.reckoning.as_ref().is_none_or(Reckoning::is_clean)
+    }
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.captured)?;
+        if self.specs > 0 {
+            write!(f, "\n{} specs found their tables made", self.specs)?;
+        }
+        match &self.reckoning {
+            Some(reckoning) => write!(f, "\n{reckoning}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Gives specs their tables beforehand where they can have them; the statements that make them.
+fn divide_specs(inputs: &Path) -> Result<Vec<String>> {
+    let launcher = inputs.join(LAUNCHER_FILE);
+    std::fs::write(&launcher, lasting::LAUNCHER)?;
+    std::fs::set_permissions(&launcher, Permissions::from_mode(0o755))?;
+    let mut making = Vec::new();
+    for entry in std::fs::read_dir(inputs.join("specs"))? {
+        let path = entry?.path();
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        let text = std::fs::read_to_string(&path)?;
+        if let Some(spec) = Spec::divide(&name, &text) {
+            making.push(spec.making);
+            std::fs::write(&path, spec.text)?;
+        }
+    }
+    Ok(making)
+}
+
 /// A new directory that the servers' account may write to.
 fn directory(name: &str) -> Result<PathBuf> {
     let directory = Guardian::of_this_process()?.directory().join(name);
     std::fs::create_dir(&directory)?;
-    Account::for_servers()?.own(&directory)?;
+    harness::account::Account::for_servers()?.own(&directory)?;
     Ok(directory)
 }
 

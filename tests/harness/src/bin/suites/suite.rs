@@ -8,6 +8,9 @@ use std::process::Command;
 use anyhow::Result;
 use harness::account::Account;
 
+/// Where the inputs have a launcher, if they have one.
+pub(crate) const LAUNCHER_FILE: &str = "launcher.sh";
+
 /// A suite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Suite {
@@ -22,7 +25,9 @@ pub(crate) enum Suite {
 pub(crate) enum Mirror {
     /// It only relays.
     Off,
-    /// It captures what it can.
+    /// It captures what it can, and sends it nowhere.
+    Dry,
+    /// It mirrors to a second server, and a reconciler follows.
     On,
 }
 
@@ -30,6 +35,7 @@ impl Mirror {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Off => "off",
+            Self::Dry => "dry",
             Self::On => "on",
         }
     }
@@ -45,7 +51,6 @@ pub(crate) struct Run<'run> {
     /// Where results go.
     pub(crate) outputs: &'run Path,
     pub(crate) port: u16,
-    pub(crate) mirror: Mirror,
     /// The tests asked for; none for the whole schedule.
     pub(crate) tests: &'run [String],
 }
@@ -94,9 +99,9 @@ impl Suite {
             .args(["--host=127.0.0.1", "--user=postgres", "--use-existing"])
             .arg(format!("--port={}", run.port))
             .arg(format!("--dbname={}", self.database()));
-        // Each schema change of another test would make the catalog unknown for a moment.
-        if run.mirror == Mirror::On && self == Self::Regress {
-            command.arg("--max-connections=1");
+        let launcher = run.inputs.join(LAUNCHER_FILE);
+        if launcher.exists() {
+            command.arg("--launcher").arg(launcher);
         }
         if run.tests.is_empty() {
             command.arg("--schedule").arg(run.inputs.join(schedule));
