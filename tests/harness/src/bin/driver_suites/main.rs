@@ -27,11 +27,11 @@ use results::Results;
 use suite::Suite;
 
 const USAGE: &str = "\
-usage: driver_suites MIRROR [pgx|asyncpg]...
+usage: driver_suites MIRROR [pgx|asyncpg|psycopg2|tokio-postgres|node-postgres]...
 
 MIRROR  off  the proxy only relays
-        on   `--mirror dry` with a contract that holds whatever tables the suite has made so far, so
-             that its writes are rewritten";
+        dry  `--mirror dry` with a contract that holds whatever tables the suite has made so far, so
+             that its writes are rewritten, and their rows sent nowhere";
 
 /// The contract of whatever tables there are.
 const CONTRACT: &str = include_str!("../../../../suites/contract.sql");
@@ -43,7 +43,7 @@ const DATABASE: &str = "suite";
 /// Whether writes are captured on their way through the proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mirror {
-    On,
+    Dry,
     Off,
 }
 
@@ -61,7 +61,7 @@ async fn main() -> ExitCode {
 async fn compare_all() -> Result<ExitCode> {
     let mut arguments = std::env::args().skip(1);
     let mirror = match arguments.next().as_deref() {
-        Some("" | "on") => Mirror::On,
+        Some("" | "dry") => Mirror::Dry,
         Some("off") => Mirror::Off,
         _ => bail!("{USAGE}"),
     };
@@ -98,7 +98,7 @@ async fn compare(suite: Suite, mirror: Mirror, directory: PathBuf) -> Result<usi
     let launch = Launch::new(binary, &source, &source).with_uris(Some(&source.uri()), None);
     let arguments = match mirror {
         Mirror::Off => ["--mirror", "off"].as_slice(),
-        Mirror::On => {
+        Mirror::Dry => {
             source.execute(CONTRACT).await?;
             &["--mirror", "dry", "--catalog-wait", CATALOG_WAIT]
         }
