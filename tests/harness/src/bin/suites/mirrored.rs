@@ -25,6 +25,10 @@ DO $$ DECLARE one record; BEGIN
     FOR one IN SELECT tgname, tgrelid::regclass AS of FROM pg_trigger WHERE NOT tgisinternal LOOP
         EXECUTE format('DROP TRIGGER IF EXISTS %I ON %s', one.tgname, one.of);
     END LOOP;
+    FOR one IN SELECT rulename, ev_class::regclass AS of FROM pg_rewrite
+               WHERE rulename <> '_RETURN' AND ev_class >= 16384 LOOP
+        EXECUTE format('DROP RULE %I ON %s', one.rulename, one.of);
+    END LOOP;
 END $$";
 
 /// Source and target, with a contract.
