@@ -183,6 +183,7 @@ impl<'order> Ground<'order> {
             inputs: &self.inputs,
             outputs: &outputs,
             port,
+            mirror: self.order.mirror,
             tests: &self.order.tests,
         })?;
         let stem = outputs.with_extension("driver");

@@ -31,7 +31,8 @@ usage: suites regress|isolation MIRROR SOURCE [TEST...]
 MIRROR  off  the proxy only relays
         dry  `--mirror dry` with a contract that holds whatever tables the suite has made so far, so
              that most of its writes are rewritten, and their rows sent nowhere; a write behind a
-             schema change waits until the proxy has read the catalog again
+             schema change waits until the proxy has read the catalog again, and the regression
+             tests run one after the other: else the catalog would hardly ever be known
         on   a second server, a contract, mirror async and the reconciler. A contract wants tables
              that are there before: isolation specs find theirs made and empty them, where nothing
              else changes them; the regression tests are played directly once, get keys, lose their

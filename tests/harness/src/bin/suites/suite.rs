@@ -51,6 +51,7 @@ pub(crate) struct Run<'run> {
     /// Where results go.
     pub(crate) outputs: &'run Path,
     pub(crate) port: u16,
+    pub(crate) mirror: Mirror,
     /// The tests asked for; none for the whole schedule.
     pub(crate) tests: &'run [String],
 }
@@ -99,6 +100,10 @@ impl Suite {
             .args(["--host=127.0.0.1", "--user=postgres", "--use-existing"])
             .arg(format!("--port={}", run.port))
             .arg(format!("--dbname={}", self.database()));
+        // Each schema change of another test would make the catalog unknown for a moment.
+        if run.mirror == Mirror::Dry && self == Self::Regress {
+            command.arg("--max-connections=1");
+        }
         let launcher = run.inputs.join(LAUNCHER_FILE);
         if launcher.exists() {
             command.arg("--launcher").arg(launcher);
