@@ -5,7 +5,7 @@
 
 mod sql;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use control::Side;
@@ -115,13 +115,21 @@ impl Statements {
                 operator: session::text(row.get(4)),
             })
             .collect();
+        let mut of_tables: HashMap<(&str, &str), Vec<&KeyColumn>> = HashMap::new();
+        for column in &found {
+            let place = (column.schema.as_str(), column.relation.as_str());
+            of_tables.entry(place).or_default().push(column);
+        }
+        let of_table = |table: &Table| {
+            let place = (table.schema.as_str(), table.relation.as_str());
+            let columns = of_tables.get(&place).map_or(&[][..], Vec::as_slice);
+            TableSql::new(table.clone(), columns)
+        };
         let tables = contract.tables.iter();
         let names = (0..contract.tables.len()).map(|place| format!("{UPSERT}{place}"));
         Ok(Self {
             upsert_names: names.collect(),
-            tables: tables
-                .map(|table| TableSql::new(table.clone(), &found))
-                .collect::<Result<_, _>>()?,
+            tables: tables.map(of_table).collect::<Result<_, _>>()?,
             side: connection.side(),
             prepared: HashSet::new(),
         })

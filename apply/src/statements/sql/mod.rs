@@ -10,27 +10,33 @@ use crate::session::SessionError;
 /// The key columns of all tables, with the type as it has to be cast to and the equality of the
 /// unique index: `=` of an extension's type would not be found, or another one would.
 pub(super) const KEY_COLUMNS: &str = "\
-SELECT n.nspname, c.relname, a.attname,
-       quote_ident(tn.nspname) || '.' || quote_ident(t.typname),
-       'OPERATOR(' || quote_ident(opn.nspname) || '.' || op.oprname || ')'
-FROM pg_index i
-JOIN pg_class c ON c.oid = i.indrelid AND c.relkind IN ('r', 'p')
-JOIN pg_namespace n ON n.oid = c.relnamespace
-                   AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'segue')
-                   AND n.nspname NOT LIKE 'pg\\_toast%' AND n.nspname NOT LIKE 'pg\\_temp%'
-CROSS JOIN LATERAL unnest(i.indkey::int2[], i.indclass::oid[])
-                   WITH ORDINALITY AS k(attnum, opclass, place)
-JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
-JOIN pg_type t ON t.oid = a.atttypid
-JOIN pg_namespace tn ON tn.oid = t.typnamespace
-JOIN pg_opclass oc ON oc.oid = k.opclass
-JOIN pg_amop ao ON ao.amopfamily = oc.opcfamily AND ao.amopstrategy = 3
-               AND ao.amoplefttype = oc.opcintype AND ao.amoprighttype = oc.opcintype
-JOIN pg_operator op ON op.oid = ao.amopopr
-JOIN pg_namespace opn ON opn.oid = op.oprnamespace
-WHERE i.indisunique AND i.indimmediate AND i.indisvalid
-  AND i.indpred IS NULL AND i.indexprs IS NULL AND k.place <= i.indnkeyatts
-ORDER BY oc.opcdefault DESC";
+WITH columns AS MATERIALIZED (
+    SELECT n.nspname, c.relname, a.attname,
+           quote_ident(tn.nspname) || '.' || quote_ident(t.typname) AS type, k.opclass
+    FROM pg_index i
+    JOIN pg_class c ON c.oid = i.indrelid AND c.relkind IN ('r', 'p')
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+                       AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'segue')
+                       AND n.nspname NOT LIKE 'pg\\_toast%' AND n.nspname NOT LIKE 'pg\\_temp%'
+    CROSS JOIN LATERAL unnest(i.indkey::int2[], i.indclass::oid[])
+                       WITH ORDINALITY AS k(attnum, opclass, place)
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
+    JOIN pg_type t ON t.oid = a.atttypid
+    JOIN pg_namespace tn ON tn.oid = t.typnamespace
+    WHERE i.indisunique AND i.indimmediate AND i.indisvalid
+      AND i.indpred IS NULL AND i.indexprs IS NULL AND k.place <= i.indnkeyatts
+), equality AS MATERIALIZED (
+    SELECT oc.oid AS opclass, oc.opcdefault,
+           'OPERATOR(' || quote_ident(opn.nspname) || '.' || op.oprname || ')' AS operator
+    FROM pg_opclass oc
+    JOIN pg_amop ao ON ao.amopfamily = oc.opcfamily AND ao.amopstrategy = 3
+                   AND ao.amoplefttype = oc.opcintype AND ao.amoprighttype = oc.opcintype
+    JOIN pg_operator op ON op.oid = ao.amopopr
+    JOIN pg_namespace opn ON opn.oid = op.oprnamespace
+)
+SELECT c.nspname, c.relname, c.attname, c.type, e.operator
+FROM columns c JOIN equality e ON e.opclass = c.opclass
+ORDER BY e.opcdefault DESC";
 
 /// A row of [`KEY_COLUMNS`].
 pub(super) struct KeyColumn {
@@ -54,7 +60,7 @@ pub(super) struct TableSql {
 }
 
 impl TableSql {
-    pub(super) fn new(table: Table, found: &[KeyColumn]) -> Result<Self, SessionError> {
+    pub(super) fn new(table: Table, found: &[&KeyColumn]) -> Result<Self, SessionError> {
         let key = table.key.iter().map(|place| {
             let column = table.columns.get(*place).map_or("", |column| &column.name);
             let mut matching = found.iter().filter(|key| {

@@ -32,7 +32,7 @@ fn table(columns: &[(&str, KeyForm)], key: &[usize]) -> TableSql {
         columns,
         key: key.to_vec(),
     };
-    TableSql::new(table, &found).unwrap()
+    TableSql::new(table, &found.iter().collect::<Vec<_>>()).unwrap()
 }
 
 #[track_caller]
