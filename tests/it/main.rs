@@ -40,6 +40,8 @@ mod many_tables;
 #[cfg(test)]
 mod messages;
 #[cfg(test)]
+mod mid_commit;
+#[cfg(test)]
 mod mirror;
 #[cfg(test)]
 mod mirror_faults;

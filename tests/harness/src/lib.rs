@@ -20,6 +20,7 @@ pub mod segue;
 pub mod server;
 pub mod shop;
 pub mod tool;
+pub mod valve;
 pub mod wait;
 
 pub use bed::{Bed, Pair};
@@ -30,3 +31,4 @@ pub use installation::Installation;
 pub use process::Process;
 pub use segue::{Launch, Segue};
 pub use server::{Authentication, Durability, Server, ServerOptions};
+pub use valve::Valve;
