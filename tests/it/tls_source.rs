@@ -1,7 +1,8 @@
 //! Encryption towards servers: every `sslmode`, for Segue's own connections and for clients'.
 
 use control::{Defaults, Dsn, Side};
-use harness::{Authority, Database, Installation, Pair, Server, ServerOptions, certificates};
+use harness::raw_client::{self, RawClient, message};
+use harness::{Authority, Database, Installation, Pair, Server, ServerOptions, certificates, wait};
 
 use crate::{
     SEGUE,
@@ -104,6 +105,58 @@ async fn every_sslmode_means_what_it_means_to_libpq() {
         "sslmode=disable",
         "set sslrootcert to the certificate of the authority",
     );
+}
+
+/// PostgreSQL 17 brought it, and 18 has it; each where it is found and was built with TLS.
+#[tokio::test]
+async fn tls_without_a_question_first_works_with_servers_that_know_it() {
+    for version in [17, 18] {
+        let Some(installation) = Installation::of(version) else {
+            println!("skipped: PostgreSQL {version} is not here; see tests/servers");
+            continue;
+        };
+        let authority = Authority::new("segue test").unwrap();
+        let theirs = authority.issue(&["localhost"]).unwrap();
+        let options = ServerOptions {
+            settings: tls_settings("hostssl all all all trust", &theirs, &authority),
+            ..ServerOptions::default()
+        };
+        let source = Server::start(installation, options).await.unwrap();
+        let root = format!("sslrootcert={}", path(authority.path()));
+        for mode in ["require", "verify-ca", "verify-full"] {
+            let direct = format!("sslmode={mode}&sslnegotiation=direct&{root}");
+            let direct = uri(&source, "localhost", &direct);
+            assert_eq!(own(&direct).await, Ok(true), "{version} {mode}");
+        }
+        let direct = format!("sslmode=verify-full&sslnegotiation=direct&{root}");
+        let stranger = Authority::new("somebody else").unwrap();
+        let other = format!("sslrootcert={}", path(stranger.path()));
+        let untrusted = direct.replace(&root, &other);
+        refused(
+            own(&uri(&source, "localhost", &untrusted)).await,
+            "is not trusted",
+        );
+        // For clients of the proxy, which themselves do not encrypt, and their cancel requests.
+        let proxy = proxy(&uri(&source, "localhost", &direct), &[]).await;
+        let database = source.database("postgres");
+        let client = database.through(proxy.port());
+        let sql = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+        assert_eq!(works(&client, "sslmode=disable", sql), "t", "{version}");
+        let mut sleeper = RawClient::connect(&client).await.unwrap();
+        let key = sleeper.cancel_key().unwrap().to_vec();
+        let sleep = message::query("SELECT pg_sleep(100)");
+        sleeper.send(&sleep).await.unwrap();
+        let sleeps = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+        wait::until_true("the statement to run", async || {
+            Ok(works(&client, "sslmode=disable", sleeps) == "1")
+        })
+        .await
+        .unwrap();
+        raw_client::cancel(proxy.port(), &key).await.unwrap();
+        let frames = sleeper.until_ready(1).await.unwrap();
+        assert!(frames.iter().any(|frame| frame.tag == b'E'), "{version}");
+        assert_eq!(proxy.terminate().await.unwrap(), 0);
+    }
 }
 
 #[tokio::test]
