@@ -9,7 +9,7 @@ use apply::{EarlyRow, EarlyTransaction, EarlyWrite};
 use bytes::Bytes;
 use protocol::decide::record::{RecordError, ValueFormat, decode};
 use protocol::decide::statement::{
-    Captured, DeferReason, MirrorChoice, SessionEffect, Statement, WriteKind,
+    Captured, DeferReason, MirrorChoice, SessionEffect, Statement, Write, WriteKind,
 };
 use protocol::decide::transaction::{ClientTransaction, Outcome, Ready, TransactionRow};
 use protocol::revision::{Epoch, Revision, RevisionError};
@@ -109,10 +109,14 @@ impl TransactionLog {
         self.choice = choice;
     }
 
-    /// `CommandComplete` of a client's statement: what the analysis said of it, or nothing for a
-    /// text that it could not read.
-    pub fn completed(&mut self, statement: Option<&Statement>, tag: &[u8]) -> Option<Delivery> {
-        self.changed_schema |= statement.is_some_and(|it| it.session == SessionEffect::Ddl);
+    /// `CommandComplete` of a client's statement: what the analysis said of it, or why it has not
+    /// read the text.
+    pub fn completed(
+        &mut self,
+        statement: Result<&Statement, DeferReason>,
+        tag: &[u8],
+    ) -> Option<Delivery> {
+        self.changed_schema |= statement.is_ok_and(|it| it.session == SessionEffect::Ddl);
         let outcome = self.transaction.completed(statement, tag);
         if tag == b"COMMIT" {
             self.schema_may_show();
@@ -120,9 +124,9 @@ impl TransactionLog {
         self.settle(outcome)
     }
 
-    /// `PortalSuspended` of a statement that is captured so, or not.
-    pub fn suspended(&mut self, captured: Option<Captured>) {
-        self.transaction.suspended(captured);
+    /// `PortalSuspended` of a statement that writes so, if that is known.
+    pub fn suspended(&mut self, write: Option<&Write>) {
+        self.transaction.suspended(write);
     }
 
     /// `ErrorResponse`.
@@ -236,7 +240,7 @@ impl TransactionLog {
             (MirrorMode::Sync, choice) => choice.is_none_or(|it| it == MirrorChoice::Sync),
         };
         // The log does not bring these either, or nobody is to wait for them.
-        let is_nothing = matches!(reason, DeferReason::NotInContract | DeferReason::MirrorOff);
+        let is_nothing = reason.is_outside() || reason == DeferReason::MirrorOff;
         if !wants || is_nothing {
             return None;
         }

@@ -172,7 +172,7 @@ impl Stage {
             "INSERT" => format!("INSERT 0 {}", values.len()),
             verb => format!("{verb} {}", values.len()),
         };
-        self.log.completed(Some(&statement), tag.as_bytes());
+        self.log.completed(Ok(&statement), tag.as_bytes());
         if let Some(Delivery::Awaited(delivered)) = self.log.ready(Ready::Idle) {
             drop(delivered.await);
         }

@@ -24,8 +24,8 @@ pub(super) const ENTRIES: &[Entry] = &[
     deferred("too_large", "INSERT INTO item (id, name) VALUES (:new, repeat('compressed', 1000000)) RETURNING length(name)").rewritten(),
     deferred("too_large", "INSERT INTO item (id, name) VALUES (:new, (SELECT string_agg(md5(n::text), '') FROM generate_series(1, 40000) n)) RETURNING length(name)").rewritten(),
     captured("INSERT INTO item (id, name) VALUES (:new, '<100000*xx>') RETURNING length(name)"),
-    deferred("unparsable", "INSERT INTO item (id, name) VALUES (:new, $$<100000*xx>$$) RETURNING length(name)"),
-    deferred("unparsable", "INSERT INTO item (id, name) VALUES (:new, '<400000*xx>') RETURNING length(name)"),
+    deferred("text_too_long", "INSERT INTO item (id, name) VALUES (:new, $$<100000*xx>$$) RETURNING length(name)"),
+    deferred("text_too_long", "INSERT INTO item (id, name) VALUES (:new, '<400000*xx>') RETURNING length(name)"),
     in_vain("INSERT INTO item (id, note) VALUES (:new, '<1000*xx>') RETURNING id"),
     in_vain("UPDATE item SET name = 'x' WHERE id = :n AND (<1*1>) = 2"),
 ];

@@ -124,12 +124,12 @@ impl TextReader<'_> {
         let capturable = match capture(node, self.grounds, calls.user_function) {
             None => None,
             Some(Ok(capturable)) => Some(capturable),
-            Some(Err(DeferReason::NotInContract)) => {
-                statement.write = Write::Outside;
-                None
-            }
             Some(Err(reason)) => {
-                statement.write = Write::Deferred(reason);
+                statement.write = if reason.is_outside() {
+                    Write::Outside(reason)
+                } else {
+                    Write::Deferred(reason)
+                };
                 None
             }
         };

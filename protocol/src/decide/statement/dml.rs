@@ -42,8 +42,8 @@ pub(super) struct Capturable<'a> {
 pub(super) enum Target<'a> {
     /// A relation that the catalog knows.
     Table(u32, &'a TableFacts),
-    /// Nothing that the stream carries: temporary, or not there at all.
-    Outside,
+    /// Nothing that the stream carries: temporary, or not in the contract, or not there at all.
+    Outside(DeferReason),
     /// It cannot be told.
     Unclear(DeferReason),
 }
@@ -61,14 +61,18 @@ impl<'a> Scope<'a> {
             return Target::Unclear(DeferReason::Unparsable);
         };
         if name.schemaname.starts_with("pg_temp") {
-            return Target::Outside;
+            return Target::Outside(DeferReason::TemporaryTable);
         }
         let path = &self.session.search_path;
+        let mut outside = DeferReason::NotInContract;
         let oid = if name.schemaname.is_empty() {
             let Some(temporary) = &self.session.temporary else {
                 return Target::Unclear(DeferReason::SessionUnknown);
             };
             let is_temporary = temporary.contains(&name.relname);
+            if is_temporary && path.iter().any(|it| it.starts_with("pg_temp")) {
+                outside = DeferReason::TemporaryTable;
+            }
             self.catalog.resolve(&name.relname, path, is_temporary)
         } else {
             self.catalog.find(&name.schemaname, &name.relname)
@@ -76,18 +80,17 @@ impl<'a> Scope<'a> {
         let found = oid.and_then(|oid| Some((oid, self.catalog.tables.get(&oid)?)));
         match found {
             Some((_, table)) if table.obstacle == Some(DeferReason::NotInContract) => {
-                Target::Outside
+                Target::Outside(DeferReason::NotInContract)
             }
             Some((oid, table)) => Target::Table(oid, table),
-            None => Target::Outside,
+            None => Target::Outside(outside),
         }
     }
 
     /// The table, if its rows can be captured by this role.
     fn capturable(self, name: Option<&RangeVar>) -> Result<(u32, &'a TableFacts), DeferReason> {
         match self.target(name) {
-            Target::Outside => Err(DeferReason::NotInContract),
-            Target::Unclear(reason) => Err(reason),
+            Target::Outside(reason) | Target::Unclear(reason) => Err(reason),
             Target::Table(oid, table) => {
                 if let Some(reason) = table.obstacle {
                     return Err(reason);

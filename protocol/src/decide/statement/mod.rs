@@ -171,8 +171,8 @@ pub enum Write {
     Deferred(DeferReason),
     /// It may write unseen: a transaction with captured rows is deferred, no other.
     Suspect(DeferReason),
-    /// It writes what is not carried.
-    Outside,
+    /// It writes what is not carried, for this reason.
+    Outside(DeferReason),
 }
 
 /// A captured statement.

@@ -24,6 +24,8 @@ pub enum DeferReason {
     BehindChange,
     /// The table is not carried. The stream does not bring it either.
     NotInContract,
+    /// The table is the session's own. The stream does not bring it either.
+    TemporaryTable,
     /// The relation is a view.
     View,
     /// The relation is a foreign table, or has foreign partitions.
@@ -89,6 +91,11 @@ pub enum DeferReason {
 }
 
 impl DeferReason {
+    /// Whether the stream does not bring such a write either.
+    pub const fn is_outside(self) -> bool {
+        matches!(self, Self::NotInContract | Self::TemporaryTable)
+    }
+
     /// The stable name.
     pub const fn label(self) -> &'static str {
         match self {
@@ -101,6 +108,7 @@ impl DeferReason {
             Self::MirrorOff => "mirror_off",
             Self::BehindChange => "behind_change",
             Self::NotInContract => "not_in_contract",
+            Self::TemporaryTable => "temporary_table",
             Self::View => "view",
             Self::ForeignTable => "foreign_table",
             Self::InheritedTable => "inherited_table",

@@ -151,7 +151,7 @@ fn is_write(node: &Node) -> bool {
 
 fn write_to(relation: Option<&RangeVar>, scope: Option<Scope<'_>>, reason: DeferReason) -> Write {
     match scope.map(|scope| scope.target(relation)) {
-        Some(Target::Outside) => Write::Outside,
+        Some(Target::Outside(reason)) => Write::Outside(reason),
         Some(Target::Table(..) | Target::Unclear(_)) | None => Write::Deferred(reason),
     }
 }
@@ -167,20 +167,17 @@ fn copy(statement: &CopyStmt, scope: Option<Scope<'_>>) -> Write {
 }
 
 fn truncate(statement: &TruncateStmt, scope: Option<Scope<'_>>) -> Write {
-    let outside = statement
-        .relations
-        .iter()
-        .all(|relation| match &relation.node {
-            Some(NodeEnum::RangeVar(name)) => {
-                write_to(Some(name), scope, DeferReason::Truncate) == Write::Outside
-            }
-            _ => false,
-        });
-    if outside {
-        Write::Outside
-    } else {
-        Write::Deferred(DeferReason::Truncate)
+    let mut outside = None;
+    for relation in &statement.relations {
+        let Some(NodeEnum::RangeVar(name)) = &relation.node else {
+            return Write::Deferred(DeferReason::Truncate);
+        };
+        match write_to(Some(name), scope, DeferReason::Truncate) {
+            Write::Outside(reason) => outside = Some(reason),
+            other => return other,
+        }
     }
+    outside.map_or(Write::Deferred(DeferReason::Truncate), Write::Outside)
 }
 
 fn explain(statement: &ExplainStmt) -> Write {

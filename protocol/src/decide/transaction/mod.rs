@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::statement::{Captured, DeferReason, Statement, TransactionEffect, Write};
+use super::statement::{DeferReason, Statement, TransactionEffect, Write};
 use crate::lsn::Lsn;
 use crate::row::{Image, RowKey};
 use crate::xid::Xid;
@@ -78,8 +78,8 @@ struct Standing {
     deferred: Option<DeferReason>,
     /// It is left to the stream if it holds captured rows.
     suspect: Option<DeferReason>,
-    /// It wrote to tables that are not carried.
-    outside: bool,
+    /// It wrote to tables that are not carried: why those are not.
+    outside: Option<DeferReason>,
 }
 
 #[derive(Debug)]
@@ -139,25 +139,33 @@ impl ClientTransaction {
     }
 
     /// A statement has ended with this command tag. `statement` is what the analysis said of it,
-    /// or nothing for a text that could not be read.
-    pub fn completed(&mut self, statement: Option<&Statement>, tag: &[u8]) -> Option<Outcome> {
-        let effect = statement.map_or_else(|| effect_of_tag(tag), |it| it.transaction.clone());
-        if let Some(statement) = statement {
+    /// or why its text was not read.
+    pub fn completed(
+        &mut self,
+        statement: Result<&Statement, DeferReason>,
+        tag: &[u8],
+    ) -> Option<Outcome> {
+        let effect = statement.map_or_else(|_| effect_of_tag(tag), |it| it.transaction.clone());
+        let unread = match statement {
+            Err(reason) => Some(reason),
+            Ok(_) => None,
+        };
+        if let Ok(statement) = statement {
             self.wrote(&statement.write, tag);
             if statement.touches_durability && self.xid.is_some() {
                 self.defer(match statement.write {
                     Write::Suspect(reason) => reason,
-                    Write::None | Write::Captured(_) | Write::Deferred(_) | Write::Outside => {
+                    Write::None | Write::Captured(_) | Write::Deferred(_) | Write::Outside(_) => {
                         DeferReason::NotDurable
                     }
                 });
             }
-        } else if effect == TransactionEffect::None {
+        } else if let Some(reason) = unread.filter(|_| effect == TransactionEffect::None) {
             // It may have done anything, a change of synchronous_commit included.
             if self.xid.is_some() || Tag::of(tag).wrote_rows() != Some(0) {
-                self.defer(DeferReason::Unparsable);
+                self.defer(reason);
             }
-            self.standing.suspect.get_or_insert(DeferReason::Unparsable);
+            self.standing.suspect.get_or_insert(reason);
         }
         self.statement_rows = self.rows.len();
         self.statement_size = self.size;
@@ -165,14 +173,22 @@ impl ClientTransaction {
     }
 
     /// A portal stopped at its row limit: what it has not shown yet was written all the same. Of a
-    /// statement that has shown all that it can have written nothing is missing.
-    pub fn suspended(&mut self, captured: Option<Captured>) {
+    /// statement that has shown all that it can have written nothing is missing. Nothing is known
+    /// of what is not the analysis's.
+    pub fn suspended(&mut self, write: Option<&Write>) {
         let seen = self.rows.len().saturating_sub(self.statement_rows);
-        if captured.is_some_and(|it| seen >= it.rows_max) {
-            self.statement_rows = self.rows.len();
-            self.statement_size = self.size;
-        } else {
-            self.defer(DeferReason::Cursor);
+        match write {
+            Some(Write::None) => (),
+            Some(Write::Captured(it)) if seen >= it.rows_max => {
+                self.statement_rows = self.rows.len();
+                self.statement_size = self.size;
+            }
+            Some(Write::Captured(_)) | None => self.defer(DeferReason::Cursor),
+            Some(Write::Deferred(reason)) => self.defer(*reason),
+            Some(Write::Suspect(reason)) => {
+                self.standing.suspect.get_or_insert(*reason);
+            }
+            Some(Write::Outside(reason)) => self.wrote_outside(*reason),
         }
     }
 
@@ -238,7 +254,7 @@ impl ClientTransaction {
                     self.defer(DeferReason::Uncaptured);
                 }
             }
-            Write::Deferred(_) | Write::Outside if rows == Some(0) && Tag::of(tag).counts() => {}
+            Write::Deferred(_) | Write::Outside(_) if rows == Some(0) && Tag::of(tag).counts() => {}
             Write::Deferred(reason) => self.defer(*reason),
             Write::Suspect(reason) if Tag::of(tag).counts() && rows != Some(0) => {
                 self.defer(*reason);
@@ -246,12 +262,20 @@ impl ClientTransaction {
             Write::Suspect(reason) => {
                 self.standing.suspect.get_or_insert(*reason);
             }
-            Write::Outside => self.standing.outside = true,
+            Write::Outside(reason) => self.wrote_outside(*reason),
             Write::None => {
                 if rows != Some(0) && Tag::of(tag) != Tag::Copy(rows) {
                     self.defer(DeferReason::Uncaptured);
                 }
             }
+        }
+    }
+
+    /// Of several reasons the one counts that somebody could do something about.
+    fn wrote_outside(&mut self, reason: DeferReason) {
+        let outside = &mut self.standing.outside;
+        if outside.is_none_or(|it| it == DeferReason::TemporaryTable) {
+            *outside = Some(reason);
         }
     }
 
@@ -316,10 +340,7 @@ impl ClientTransaction {
                     rows: last_versions(ended.rows),
                 },
             }),
-            (None, _) => outside.then_some(Outcome::Deferred {
-                xid: None,
-                reason: DeferReason::NotInContract,
-            }),
+            (None, _) => outside.map(|reason| Outcome::Deferred { xid: None, reason }),
         }
     }
 

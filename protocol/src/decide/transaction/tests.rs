@@ -24,14 +24,21 @@ enum Step {
     Unsafe,
     /// The command tag of a text that could not be read.
     Unread(&'static str),
+    /// The command tag of a text that was too long to be read.
+    TooLong(&'static str),
     /// A portal of a statement that writes so many rows at most.
     Suspended(usize),
+    /// A portal of a statement that writes so.
+    Stopped(Write),
     Error,
     Idle,
     InBlock,
 }
 
-use Step::{Did, Error, HalfRow, Idle, InBlock, Row, RowOf, Suspended, Unread, Unsafe, Wrote};
+use Step::{
+    Did, Error, HalfRow, Idle, InBlock, Row, RowOf, Stopped, Suspended, TooLong, Unread, Unsafe,
+    Wrote,
+};
 use TransactionEffect as Effect;
 
 fn row(key: u8, value: &'static [u8]) -> TransactionRow {
@@ -70,11 +77,11 @@ fn run(steps: &[Step]) -> Vec<Outcome> {
         let outcome = match step.clone() {
             Row(key) => {
                 transaction.captured(Xid::new(9), row(key, b"v"));
-                transaction.completed(Some(&captured()), b"INSERT 0 1")
+                transaction.completed(Ok(&captured()), b"INSERT 0 1")
             }
             RowOf(key, value, xid) => {
                 transaction.captured(Xid::new(xid), row(key, value));
-                transaction.completed(Some(&captured()), b"UPDATE 1")
+                transaction.completed(Ok(&captured()), b"UPDATE 1")
             }
             HalfRow(key) => {
                 transaction.captured(Xid::new(9), row(key, b"v"));
@@ -85,20 +92,25 @@ fn run(steps: &[Step]) -> Vec<Outcome> {
                     transaction: effect,
                     ..Statement::default()
                 };
-                transaction.completed(Some(&statement), tag.as_bytes())
+                transaction.completed(Ok(&statement), tag.as_bytes())
             }
-            Wrote(write, tag) => transaction.completed(Some(&statement(write)), tag.as_bytes()),
+            Wrote(write, tag) => transaction.completed(Ok(&statement(write)), tag.as_bytes()),
             Unsafe => {
                 let statement = Statement {
                     session: SessionEffect::None,
                     touches_durability: true,
                     ..Statement::default()
                 };
-                transaction.completed(Some(&statement), b"SET")
+                transaction.completed(Ok(&statement), b"SET")
             }
-            Unread(tag) => transaction.completed(None, tag.as_bytes()),
+            Unread(tag) => transaction.completed(Err(DeferReason::Unparsable), tag.as_bytes()),
+            TooLong(tag) => transaction.completed(Err(DeferReason::TextTooLong), tag.as_bytes()),
             Suspended(rows_max) => {
-                transaction.suspended(Some(Captured { rows_max, ..form() }));
+                transaction.suspended(Some(&Write::Captured(Captured { rows_max, ..form() })));
+                None
+            }
+            Stopped(write) => {
+                transaction.suspended(Some(&write));
                 None
             }
             Error => {
@@ -377,10 +389,19 @@ fn what_may_have_written_defers_captured_rows_only() {
 
 #[test]
 fn tables_that_are_not_carried_defer_nothing() {
-    let outside = || Wrote(Write::Outside, "INSERT 0 1");
+    let no_table = DeferReason::NotInContract;
+    let outside = || Wrote(Write::Outside(no_table), "INSERT 0 1");
     check(&[begin(), Row(1), outside(), commit(), Idle], &[Ok(&[1])]);
     check(&[outside(), Idle], &[Err(DeferReason::NotInContract)]);
-    check(&[Wrote(Write::Outside, "UPDATE 0"), Idle], &[]);
+    check(&[Wrote(Write::Outside(no_table), "UPDATE 0"), Idle], &[]);
+    let temporary = || Wrote(Write::Outside(DeferReason::TemporaryTable), "INSERT 0 1");
+    check(&[temporary(), Idle], &[Err(DeferReason::TemporaryTable)]);
+    check(&[Row(1), temporary(), Idle], &[Ok(&[1])]);
+    for both in [[temporary(), outside()], [outside(), temporary()]] {
+        let [first, second] = both;
+        let steps = [begin(), InBlock, first, second, commit(), Idle];
+        check(&steps, &[Err(DeferReason::NotInContract)]);
+    }
 }
 
 #[test]
@@ -406,6 +427,14 @@ fn command_tags_tell_of_writes_that_the_text_did_not_show() {
         &[Err(DeferReason::Unparsable)],
     );
     check(
+        &[Row(1), TooLong("INSERT 0 9000"), Idle],
+        &[Err(DeferReason::TextTooLong)],
+    );
+    check(
+        &[TooLong("UPDATE 1"), Idle],
+        &[Err(DeferReason::TextTooLong)],
+    );
+    check(
         &[Unread("BEGIN"), InBlock, Row(1), Unread("COMMIT"), Idle],
         &[Ok(&[1])],
     );
@@ -420,6 +449,19 @@ fn command_tags_tell_of_writes_that_the_text_did_not_show() {
         &[HalfRow(1), Suspended(2), Idle],
         &[Err(DeferReason::Cursor)],
     );
+}
+
+#[test]
+fn what_stops_at_a_row_limit_is_counted_as_what_it_is() {
+    let outside = || Stopped(Write::Outside(DeferReason::NotInContract));
+    check(&[outside(), Idle], &[Err(DeferReason::NotInContract)]);
+    check(&[Row(1), outside(), Idle], &[Ok(&[1])]);
+    check(&[Stopped(Write::None), Idle], &[]);
+    let bulk = Stopped(Write::Deferred(DeferReason::Bulk));
+    check(&[bulk, Idle], &[Err(DeferReason::Bulk)]);
+    let calls = || Stopped(Write::Suspect(DeferReason::UserFunction));
+    check(&[calls(), Idle], &[]);
+    check(&[Row(1), calls(), Idle], &[Err(DeferReason::UserFunction)]);
 }
 
 #[test]

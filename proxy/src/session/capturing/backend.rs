@@ -4,11 +4,11 @@
 
 use bytes::Bytes;
 use protocol::decide::reply_queue::Event;
-use protocol::decide::statement::{SessionEffect, Statement, Write};
+use protocol::decide::statement::{DeferReason, SessionEffect, Statement};
 use protocol::decide::transaction::Ready;
 use protocol::wire::backend::{CommandTag, ParameterStatus, TransactionStatus};
 
-use super::note::{Run, Unnamed};
+use super::note::Unnamed;
 use super::{Capturing, Note};
 use crate::capture::Delivery;
 
@@ -73,7 +73,7 @@ impl Capturing {
         match note {
             Note::Statement(change, _) => self.statements.confirm(change),
             Note::Portal(change) => self.portals.confirm(change),
-            Note::Nothing | Note::Run(_) | Note::Opaque(_) => (),
+            Note::Nothing | Note::Run(_) | Note::Opaque(..) => (),
         }
     }
 
@@ -102,7 +102,7 @@ impl Capturing {
         match note {
             Note::Statement(change, _) => self.statements.retract(change),
             Note::Portal(change) => self.portals.retract(change),
-            Note::Nothing | Note::Run(_) | Note::Opaque(_) => {
+            Note::Nothing | Note::Run(_) | Note::Opaque(..) => {
                 let unnamed = note.forgets();
                 if let Some(statement) = unnamed.and_then(|it| it.statement.as_ref()) {
                     self.statements.retract(statement);
@@ -119,13 +119,20 @@ impl Capturing {
         let tag = CommandTag::decode(body).ok();
         let text = tag.as_ref().map_or(&b""[..], CommandTag::as_bytes);
         let Note::Run(run) = note else {
-            return self.log.completed(None, text);
+            let reason = match note {
+                Note::Opaque(reason, _) => *reason,
+                Note::Nothing | Note::Statement(..) | Note::Portal(_) | Note::Run(_) => {
+                    DeferReason::Unparsable
+                }
+            };
+            return self.log.completed(Err(reason), text);
         };
         self.log.choose(run.choice);
-        let statement = run.analysis.statements.get(index);
-        if statement.is_none() && run.analysis.unreadable.is_none() {
-            return None;
-        }
+        let statement = match (run.analysis.statements.get(index), run.analysis.unreadable) {
+            (Some(statement), _) => Ok(statement),
+            (None, Some(reason)) => Err(reason),
+            (None, None) => return None,
+        };
         if let (Some(rows), Some(_)) =
             (tag.as_ref().and_then(CommandTag::rows), run.captured(index))
         {
@@ -133,7 +140,7 @@ impl Capturing {
             self.capture.captured_statement();
             self.capture.saw_rows(&run.analysis, count);
         }
-        self.forget_names(statement);
+        self.forget_names(statement.ok());
         self.log.completed(statement, text)
     }
 
@@ -153,19 +160,12 @@ impl Capturing {
         }
     }
 
-    /// A portal that only reads may stop where it likes.
     fn suspended(&mut self, note: &Note) {
-        let reads_only = |run: &Run| {
-            let mut statements = run.analysis.statements.iter();
-            run.analysis.unreadable.is_none() && statements.all(|it| it.write == Write::None)
+        let statement = match note {
+            Note::Run(run) => run.analysis.statements.first(),
+            Note::Nothing | Note::Statement(..) | Note::Portal(_) | Note::Opaque(..) => None,
         };
-        match note {
-            Note::Run(run) if reads_only(run) => (),
-            Note::Run(run) => self.log.suspended(run.captured(0)),
-            Note::Nothing | Note::Statement(..) | Note::Portal(_) | Note::Opaque(_) => {
-                self.log.suspended(None);
-            }
-        }
+        self.log.suspended(statement.map(|it| &it.write));
     }
 
     fn ready(&mut self, status: TransactionStatus) -> Option<Delivery> {

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use protocol::decide::reply_queue::Request;
-use protocol::decide::statement::{Analysis, ClientColumns, Mode, Write};
+use protocol::decide::statement::{Analysis, ClientColumns, DeferReason, Mode, Write};
 use protocol::wire::frame::Header;
 use protocol::wire::frontend::{Bind, Close, Describe, Execute, Named, Parse};
 
@@ -34,7 +34,7 @@ const BINARY: i16 = 1;
 impl Capturing {
     pub(super) fn parse(&mut self, header: Header, outbound: &mut Outbound<'_>) -> Step {
         if header.len > TEXT_SIZE_MAX {
-            return self.unknown_statement(header, outbound);
+            return self.long_statement(header, outbound);
         }
         let Some(body) = outbound.channel.body(header) else {
             return Step::Incomplete;
@@ -254,6 +254,29 @@ impl Capturing {
         forward(Request::Close, note, header, outbound)
     }
 
+    /// A Parse whose text is not looked at and not kept.
+    #[cold]
+    fn long_statement(&mut self, header: Header, outbound: &mut Outbound<'_>) -> Step {
+        let front = outbound.channel.body_so_far(header);
+        let Some((name, _)) = cut_name(front) else {
+            return unnamed(Request::Parse, header, outbound);
+        };
+        if self.statements.len() >= NAMES_MAX {
+            return self.unknown_statement(header, outbound);
+        }
+        if name.is_empty() {
+            self.unnamed = Unknown::Yes;
+        }
+        let parse = Parse {
+            name: Bytes::copy_from_slice(name),
+            query: Bytes::new(),
+            types: Bytes::from_static(&[0; 2]),
+        };
+        let analysis = Rc::new(Analysis::unreadable(DeferReason::TextTooLong));
+        let note = self.defines(&self.text(parse, analysis));
+        forward(Request::Parse, note, header, outbound)
+    }
+
     /// A Parse that is not looked at: what its name meant is forgotten.
     fn unknown_statement(&mut self, header: Header, outbound: &mut Outbound<'_>) -> Step {
         let front = outbound.channel.body_so_far(header);
@@ -270,7 +293,9 @@ impl Capturing {
     /// The statement as it has to be in the session's present state, sent again if it is not so.
     fn settle(&mut self, text: Rc<Text>, outbound: &mut Outbound<'_>) -> Rc<Text> {
         let is_there = text.form != Form::Lost;
-        if is_there && text.fingerprint == self.capture.grounds(&self.knowledge) {
+        let is_long = text.analysis.unreadable == Some(DeferReason::TextTooLong);
+        let is_current = text.fingerprint == self.capture.grounds(&self.knowledge);
+        if is_there && (is_long || is_current) {
             return text;
         }
         let analysis = self.analyze(&text.parse.query);
@@ -377,7 +402,7 @@ fn remembers_result(held: &Text, settled: &Text) -> bool {
         let mut statements = text.analysis.statements.iter();
         statements.any(|it| match it.write {
             Write::Captured(captured) => captured.client_columns != ClientColumns::None,
-            Write::None | Write::Outside | Write::Deferred(_) | Write::Suspect(_) => true,
+            Write::None | Write::Outside(_) | Write::Deferred(_) | Write::Suspect(_) => true,
         })
     };
     match (held.form, settled.form) {
@@ -451,7 +476,8 @@ fn unnamed(request: Request, header: Header, outbound: &mut Outbound<'_>) -> Ste
     {
         return Step::Incomplete;
     }
-    forward(request, Note::Opaque(None), header, outbound)
+    let note = Note::Opaque(DeferReason::Unparsable, None);
+    forward(request, note, header, outbound)
 }
 
 /// Cuts a zero-terminated name off the front.

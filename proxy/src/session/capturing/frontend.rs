@@ -3,7 +3,7 @@
 //! A body is looked at where it names or is a text; the rest is forwarded by its tag.
 
 use protocol::decide::reply_queue::Request;
-use protocol::decide::statement::Mode;
+use protocol::decide::statement::{DeferReason, Mode};
 use protocol::wire::frame::Header;
 use protocol::wire::frontend::{Query, Tag};
 
@@ -57,7 +57,8 @@ impl Capturing {
 
     fn query(&mut self, header: Header, outbound: &mut Outbound<'_>) -> Step {
         if header.len > TEXT_SIZE_MAX {
-            return self.opaque(Request::Query, header, outbound);
+            let request = Request::Query;
+            return self.unread(request, DeferReason::TextTooLong, header, outbound);
         }
         let Some(body) = outbound.channel.body(header) else {
             return Step::Incomplete;
@@ -107,10 +108,20 @@ impl Capturing {
         header: Header,
         outbound: &mut Outbound<'_>,
     ) -> Step {
+        self.unread(request, DeferReason::Unparsable, header, outbound)
+    }
+
+    fn unread(
+        &mut self,
+        request: Request,
+        reason: DeferReason,
+        header: Header,
+        outbound: &mut Outbound<'_>,
+    ) -> Step {
         self.forget_session();
         let is_query = request == Request::Query;
         let forgets = is_query.then(|| self.forgets_unnamed(false)).flatten();
-        outbound.queue.push(request, Note::Opaque(forgets));
+        outbound.queue.push(request, Note::Opaque(reason, forgets));
         outbound.channel.approve(header);
         Step::Decided
     }

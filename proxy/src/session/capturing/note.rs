@@ -9,7 +9,7 @@ use protocol::decide::names::Change;
 use protocol::decide::record::ValueFormat;
 use protocol::decide::reply_queue::{self, Hidden};
 use protocol::decide::statement::{
-    Analysis, Captured, ClientColumns, MirrorChoice, Rewritten, Write,
+    Analysis, Captured, ClientColumns, DeferReason, MirrorChoice, Rewritten, Write,
 };
 use protocol::wire::frontend::Parse;
 
@@ -183,8 +183,8 @@ pub(in crate::session) enum Note {
     Portal(Change),
     /// A Query, Describe or Execute whose text is known.
     Run(Run),
-    /// A request that runs what is not known.
-    Opaque(Option<Box<Unnamed>>),
+    /// A request that runs what is not known, for this reason.
+    Opaque(DeferReason, Option<Box<Unnamed>>),
 }
 
 impl Note {
@@ -192,7 +192,7 @@ impl Note {
     pub(super) fn forgets(&self) -> Option<&Unnamed> {
         match self {
             Self::Run(run) => run.forgets.as_deref(),
-            Self::Opaque(forgets) => forgets.as_deref(),
+            Self::Opaque(_, forgets) => forgets.as_deref(),
             Self::Nothing | Self::Statement(..) | Self::Portal(_) => None,
         }
     }
@@ -202,7 +202,7 @@ impl Note {
         let (analysis, form) = match self {
             Self::Statement(_, Some(text)) => (&text.analysis, text.form),
             Self::Run(run) => (&run.analysis, run.form),
-            Self::Statement(_, None) | Self::Portal(_) | Self::Nothing | Self::Opaque(_) => {
+            Self::Statement(_, None) | Self::Portal(_) | Self::Nothing | Self::Opaque(..) => {
                 return None;
             }
         };
@@ -215,7 +215,7 @@ impl reply_queue::Note for Note {
     fn hidden(&self, statement: usize) -> Hidden {
         match self {
             Self::Run(run) => run.hidden(statement),
-            Self::Nothing | Self::Statement(..) | Self::Portal(_) | Self::Opaque(_) => {
+            Self::Nothing | Self::Statement(..) | Self::Portal(_) | Self::Opaque(..) => {
                 Hidden::Absent
             }
         }

@@ -134,9 +134,12 @@ fn a_bare_name_means_the_first_schema_that_has_it() {
     };
     assert_eq!(
         write(&["pg_temp_3", "pg_catalog", "public"]),
-        Write::Outside
+        Write::Outside(DeferReason::TemporaryTable)
     );
-    assert_eq!(write(&["pg_catalog", "other"]), Write::Outside);
+    assert_eq!(
+        write(&["pg_catalog", "other"]),
+        Write::Outside(DeferReason::NotInContract)
+    );
     let first = write(&["pg_catalog", "public", "pg_temp_3"]);
     assert!(matches!(first, Write::Captured(_)), "{first:?}");
 }

@@ -166,17 +166,20 @@ fn what_could_go_wrong_is_deferred() {
 
 #[test]
 fn what_is_not_carried_is_outside() {
-    for text in [
-        "INSERT INTO audit VALUES (1)",
-        "DELETE FROM nowhere",
-        "UPDATE scratch SET a = 1",
-        "INSERT INTO pg_temp.item VALUES (1)",
-        "COPY audit FROM STDIN",
-        "TRUNCATE audit",
+    let (no_table, own) = (DeferReason::NotInContract, DeferReason::TemporaryTable);
+    for (text, reason) in [
+        ("INSERT INTO audit VALUES (1)", no_table),
+        ("DELETE FROM nowhere", no_table),
+        ("UPDATE scratch SET a = 1", own),
+        ("INSERT INTO pg_temp.item VALUES (1)", own),
+        ("COPY audit FROM STDIN", no_table),
+        ("TRUNCATE audit", no_table),
+        ("TRUNCATE pg_temp.item", own),
     ] {
         let analysis = analyzed(text, Mode::Simple);
         assert_eq!(analysis.rewritten, None, "{text}");
-        assert_eq!(analysis.statements[0].write, Write::Outside, "{text}");
+        let write = &analysis.statements[0].write;
+        assert_eq!(*write, Write::Outside(reason), "{text}");
     }
 }
 
@@ -231,7 +234,8 @@ fn what_is_not_known_is_not_rewritten() {
         (known(hiding), facts(), None),
     ] {
         let analysis = analyze(text, &session, &catalog, Mode::Simple);
-        let write = expected.map_or(Write::Outside, Write::Deferred);
+        let nowhere = Write::Outside(DeferReason::NotInContract);
+        let write = expected.map_or(nowhere, Write::Deferred);
         assert_eq!(analysis.statements[0].write, write);
         assert_eq!(analysis.rewritten, None);
     }
