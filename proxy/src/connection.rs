@@ -111,6 +111,7 @@ async fn open(
     let (mut client, wanted) = opened.map_err(ConnectionError::Opening)?;
     match wanted {
         Wanted::Nothing | Wanted::Tls => Ok(None),
+        Wanted::Cancel(key) if surroundings.console.visits.cancel(&key) => Ok(None),
         Wanted::Cancel(key) => {
             let route = surroundings.source.route(&settings);
             let route = route.map_err(ConnectionError::Cancel)?;
@@ -119,10 +120,16 @@ async fn open(
         }
         // Somebody has to be able to look when all places are taken.
         Wanted::Session(opening) if admin::is_wanted(&settings, &opening.startup) => {
+            let identity = Identity {
+                tls: tls_version(&client),
+                captured: Captured::Console,
+                ..identity(surroundings, &opening.startup, peer)
+            };
             let visitor = Visitor {
                 client,
                 opening,
                 peer,
+                identity,
             };
             let visited = Box::pin(visit(surroundings, &settings, visitor));
             let visited = visited.await;

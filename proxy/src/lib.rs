@@ -41,7 +41,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use admin::{Configuration, Console};
+use admin::{Configuration, Console, Visits};
 use authentication::{Authenticator, Secrets};
 use complaints::Complaints;
 use listener::{Acceptor, Listener};
@@ -67,15 +67,16 @@ pub async fn run(
     let mirroring = Mirroring::start(&config, &settings)?;
     let capture = mirroring.as_ref().map(Mirroring::source);
     let (asked, attendants) = registry::attendants(config.workers.get());
+    let numbers = Numbers::default();
     let console = Arc::new(Console {
         configuration,
         settings: settings.clone(),
         workers: asked.clone(),
+        visits: Visits::new(numbers.clone()),
         rates: Arc::new(Rates::new(Instant::now())),
         source: config.source.clone(),
         capture: capture.clone(),
     });
-    let numbers = Numbers::default();
     let complaints = Arc::new(Complaints::default());
     let authenticator = Authenticator {
         secrets: Secrets::start(&config.source, shutdown.clone()),

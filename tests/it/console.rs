@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use harness::guardian::Guardian;
+use harness::raw_client::{self, RawClient, message};
 use harness::server::{Authentication, ServerOptions};
 use harness::{Bed, Database, Installation, Segue, Server, database, server, tool, wait};
 use tokio_postgres::SimpleQueryMessage;
@@ -56,8 +57,12 @@ async fn psql_talks_to_it_with_its_defaults() {
     let said = |script: &str| tool::psql(&console, script).unwrap();
     assert!(said("show version;").starts_with("segue "));
     let clients = said("SHOW CLIENTS");
-    assert_eq!(clients.lines().count(), 1, "{clients}");
-    assert!(clients.contains("|idle|127.0.0.1|"), "{clients}");
+    let (first, second) = clients.split_once('\n').unwrap();
+    assert!(first.contains("|idle|127.0.0.1|"), "{clients}");
+    // Who asks is there too.
+    assert_eq!(second.lines().count(), 1, "{clients}");
+    let own = ["|segue|psql|active|127.0.0.1|", "|no: admin console"];
+    assert!(own.iter().all(|it| second.contains(it)), "{clients}");
     assert!(said("HELP").contains("PAUSE [seconds]"));
     assert!(said("SHOW VERSION; SHOW STATE").contains("state|running"));
     let databases = said("SHOW DATABASES");
@@ -155,7 +160,9 @@ async fn writes_and_what_became_of_them_are_shown() {
     );
     let captured = proxied.connect().await.unwrap();
     captured.batch_execute("SELECT 1").await.unwrap();
-    assert_eq!(column(&admin, "SHOW CLIENTS", "captured").await, ["yes"]);
+    let mut captured = column(&admin, "SHOW CLIENTS", "captured").await;
+    captured.retain(|it| it != "no: admin console");
+    assert_eq!(captured, ["yes"]);
     let databases = tool::psql(&admin, "SHOW DATABASES").unwrap();
     assert!(databases.contains("|yes|1"), "{databases}");
 }
@@ -198,7 +205,11 @@ async fn clients_notice_nothing_of_a_pause_but_a_wait() {
     for _ in 0..3 {
         admin.simple_query("PAUSE").await.unwrap();
         let states = column(&console, "SHOW CLIENTS", "state").await;
-        assert!(states.iter().all(|state| state == "paused"), "{states:?}");
+        let captured = column(&console, "SHOW CLIENTS", "captured").await;
+        let clients = states.iter().zip(&captured);
+        let mut clients = clients.filter(|(_, captured)| *captured != "no: admin console");
+        assert!(clients.all(|(state, _)| state == "paused"), "{states:?}");
+        assert!(states.len() > 4, "{states:?}");
         let open = "SELECT count(*) FROM pg_stat_activity \
                     WHERE datname = current_database() AND pid <> pg_backend_pid() \
                     AND (xact_start IS NOT NULL OR state <> 'idle')";
@@ -416,4 +427,54 @@ async fn administrators_that_are_named_authenticate_at_the_source() {
     })
     .await
     .unwrap();
+}
+
+#[tokio::test]
+async fn a_cancel_request_ends_what_the_console_waits_for() {
+    let (bed, proxy, console) = passing(&[]).await;
+    let busy = bed.source.through(proxy.port()).connect().await.unwrap();
+    busy.batch_execute("BEGIN").await.unwrap();
+    let mut waiting = RawClient::connect(&console).await.unwrap();
+    let key = waiting.cancel_key().unwrap().to_vec();
+    let state = async |expected: &str| {
+        wait::until_true(&format!("the proxy to be {expected}"), async || {
+            let values = column(&console, "SHOW STATE", "value").await;
+            Ok(values.first().is_some_and(|it| it == expected))
+        })
+        .await
+        .unwrap();
+    };
+    let extended = [
+        message::parse("", "PAUSE 300"),
+        message::bind("", "", &[], &[]),
+        message::execute("", 0),
+        message::sync(),
+    ];
+    for pause in [message::query("PAUSE 300"), extended.concat()] {
+        waiting.send(&pause).await.unwrap();
+        state("pausing").await;
+        let mut wrong = key.clone();
+        *wrong.last_mut().unwrap() ^= 1;
+        raw_client::cancel(proxy.port(), &wrong).await.unwrap();
+        state("pausing").await;
+        raw_client::cancel(proxy.port(), &key).await.unwrap();
+        let frames = waiting.until_ready(1).await.unwrap();
+        let error = frames.iter().find(|frame| frame.tag == b'E').unwrap();
+        let told = String::from_utf8_lossy(&error.body);
+        assert!(told.contains("C57014"), "{told}");
+        state("running").await;
+    }
+    // Who waits for nothing does not notice, and goes on.
+    raw_client::cancel(proxy.port(), &key).await.unwrap();
+    waiting.send(&message::query("SHOW VERSION")).await.unwrap();
+    let frames = waiting.until_ready(1).await.unwrap();
+    assert!(frames.iter().all(|frame| frame.tag != b'E'));
+    // A visit is a client that can be ended.
+    let clients = column(&console, "SHOW CLIENTS", "id").await;
+    let tool = console.connect().await.unwrap();
+    let kill = format!("KILL {}", clients[1]);
+    tool.batch_execute(&kill).await.unwrap();
+    let last = waiting.to_end().await.unwrap();
+    let told = String::from_utf8_lossy(&last.last().unwrap().body);
+    assert!(told.contains("C57P01"), "{told}");
 }

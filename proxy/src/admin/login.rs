@@ -20,6 +20,7 @@ use protocol::wire::{error_response, frontend};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::authentication::AuthenticationError;
+use crate::registry::Identity;
 use crate::session::Introduced;
 use crate::settings::Settings;
 use crate::startup::Opening;
@@ -37,6 +38,7 @@ pub(crate) struct Visitor<C> {
     pub(crate) opening: Opening,
     /// Nothing for a Unix-domain socket.
     pub(crate) peer: Option<SocketAddr>,
+    pub(crate) identity: Identity,
 }
 
 /// Why a visitor was not let in, or its console broke.
@@ -322,6 +324,7 @@ mod tests {
                 rest: BytesMut::new(),
             },
             peer: peer.map(|address| address.parse().unwrap()),
+            identity: Identity::unknown(),
         };
         (far, visitor)
     }

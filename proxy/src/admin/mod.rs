@@ -18,10 +18,12 @@ mod perform;
 mod show;
 mod table;
 mod visit;
+mod visits;
 
 pub use configuration::{ChangeError, Changes, Configuration, SettingRow};
 pub(crate) use login::{LoginError, Visitor, is_wanted};
 pub(crate) use visit::visit;
+pub(crate) use visits::Visits;
 
 use std::sync::Arc;
 
@@ -47,6 +49,7 @@ pub(crate) struct Console {
     pub(crate) configuration: Arc<dyn Configuration>,
     pub(crate) settings: LiveSettings,
     pub(crate) workers: Workers,
+    pub(crate) visits: Arc<Visits>,
     pub(crate) rates: Arc<Rates>,
     pub(crate) source: Dsn,
     /// Nothing if no writes are captured.

@@ -176,7 +176,7 @@ pub(super) async fn perform(
             Ok(Done::with("RESUME", Vec::new()))
         }
         Command::Kill(number) => {
-            if !console.workers.end(*number).await {
+            if !console.visits.end(*number) && !console.workers.end(*number).await {
                 return Err(Refused::NoClient(*number));
             }
             Ok(Done::with("KILL", Vec::new()))

@@ -23,6 +23,8 @@ pub(crate) enum Captured {
     Replication,
     /// It speaks a version of the protocol that is not known.
     Version,
+    /// It is at the admin console.
+    Console,
 }
 
 impl Captured {
@@ -34,6 +36,7 @@ impl Captured {
             Self::OtherDatabase => "no: other database",
             Self::Replication => "no: replication",
             Self::Version => "no: protocol version",
+            Self::Console => "no: admin console",
         }
     }
 }

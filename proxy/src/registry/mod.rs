@@ -46,7 +46,8 @@ pub(crate) enum Phase {
 pub(crate) struct Numbers(Arc<AtomicU64>);
 
 impl Numbers {
-    fn next(&self) -> u64 {
+    /// One that nobody has.
+    pub(crate) fn next(&self) -> u64 {
         self.0.fetch_add(1, Ordering::Relaxed) + 1
     }
 }

@@ -36,7 +36,12 @@ pub(super) const fn columns(subject: Subject) -> Columns {
 /// The rows of now.
 pub(super) async fn table(console: &Console, subject: Subject) -> Table {
     let rows = match subject {
-        Subject::Clients => clients::rows(console.workers.clients().await),
+        Subject::Clients => {
+            let mut clients = console.workers.clients().await;
+            clients.extend(console.visits.rows());
+            clients.sort_by_key(|client| client.number);
+            clients::rows(clients)
+        }
         Subject::Config => config::rows(console.configuration.as_ref()),
         Subject::Databases => databases::rows(console, &console.workers.clients().await),
         Subject::Help => help::rows(),

@@ -19,7 +19,7 @@ use pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler, send_ready_fo
 use pgwire::api::{ClientInfo, PgWireConnectionState};
 use pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
 use pgwire::messages::extendedquery::{TARGET_TYPE_BYTE_PORTAL, TARGET_TYPE_BYTE_STATEMENT};
-use pgwire::messages::startup::Startup;
+use pgwire::messages::startup::{SecretKey, Startup};
 use pgwire::messages::{DecodeContext, PgWireBackendMessage, PgWireFrontendMessage};
 use protocol::reader::{ReadError, Reader};
 use protocol::wire::backend::Severity;
@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::client::ConsoleClient;
 use super::handler::Handler;
+use super::visits::Place;
 use super::{Console, LoginError, Visitor};
 
 /// A command is a line; drivers send no more than some hundred bytes around it.
@@ -57,6 +58,25 @@ enum Protocol {
     Extended,
 }
 
+/// Why an answer is not waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Interruption {
+    /// A cancel request.
+    Cancelled,
+    /// The visit is to end.
+    Ended,
+}
+
+impl Protocol {
+    fn of(frame: &Frame) -> Self {
+        if Tag::from_byte(frame.tag()) == Tag::Query {
+            Self::Simple
+        } else {
+            Self::Extended
+        }
+    }
+}
+
 /// Serves a visitor that has been let in until it leaves or the proxy goes down.
 pub(crate) async fn visit<C>(
     console: Arc<Console>,
@@ -67,13 +87,18 @@ where
     C: AsyncRead + AsyncWrite + Unpin,
 {
     let name = visitor.name();
+    let place = Arc::new(console.visits.enter(visitor.identity));
+    let mut client = ConsoleClient::new(visitor.peer);
+    let (process_id, secret) = place.key();
+    client.set_pid_and_secret_key(process_id, SecretKey::I32(secret));
     tracing::debug!("the admin console is open for {name}");
     let mut visit = Visit {
         handler: Handler {
             console,
             visitor: name.into(),
         },
-        client: ConsoleClient::new(visitor.peer),
+        client,
+        place,
         received: visitor.opening.rest,
         names: HashSet::new(),
     };
@@ -83,10 +108,7 @@ where
         visit.write(&mut stream).await?;
         let next = visit.next(&mut stream);
         turn = match shutdown.run_until_cancelled(next).await {
-            None => visit.end(
-                "57P01",
-                "terminating connection due to administrator command",
-            ),
+            None => visit.ended(),
             Some(next) => match next? {
                 Some(turn) => turn,
                 None => return Ok(()),
@@ -148,6 +170,36 @@ fn keep(
     Ok(())
 }
 
+/// What the visitor says next. Cancel-safe.
+async fn hear(
+    received: &mut BytesMut,
+    stream: &mut (impl AsyncRead + Unpin),
+) -> Result<Heard, LoginError> {
+    loop {
+        let header = frame::header(received).map_err(LoginError::ClientFrame)?;
+        if header.is_some_and(|it| it.len > MESSAGE_SIZE_MAX) {
+            return Ok(Heard::TooLarge);
+        }
+        let frame = Frame::split(received).map_err(LoginError::ClientFrame)?;
+        if let Some(frame) = frame {
+            return Ok(Heard::Message(frame));
+        }
+        let read = stream.read_buf(received).await;
+        if read.map_err(LoginError::Client)? == 0 {
+            return Ok(Heard::Nothing);
+        }
+    }
+}
+
+/// As PostgreSQL says it.
+fn cancelled() -> PgWireError {
+    PgWireError::UserError(Box::new(ErrorInfo::new(
+        "ERROR".to_owned(),
+        "57014".to_owned(),
+        "canceling statement due to user request".to_owned(),
+    )))
+}
+
 /// Waits until a peer has gone; what it says before that is put into `ahead`. Cancel-safe.
 async fn goes_away(stream: &mut (impl AsyncRead + Unpin), ahead: &mut BytesMut) {
     while ahead.len() < MESSAGE_SIZE_MAX {
@@ -163,6 +215,7 @@ async fn goes_away(stream: &mut (impl AsyncRead + Unpin), ahead: &mut BytesMut) 
 struct Visit {
     handler: Handler,
     client: ConsoleClient,
+    place: Arc<Place>,
     received: BytesMut,
     /// Of prepared statements and portals that are kept, with their kind.
     names: HashSet<(u8, String)>,
@@ -209,7 +262,12 @@ impl Visit {
         &mut self,
         stream: &mut (impl AsyncRead + Unpin),
     ) -> Result<Option<Turn>, LoginError> {
-        let frame = match self.hear(stream).await? {
+        let heard = tokio::select! {
+            biased;
+            () = self.place.ended() => return Ok(Some(self.ended())),
+            heard = hear(&mut self.received, stream) => heard?,
+        };
+        let frame = match heard {
             Heard::Message(frame) => frame,
             Heard::TooLarge => {
                 let why = "the message is too large for the admin console";
@@ -217,32 +275,24 @@ impl Visit {
             }
             Heard::Nothing => return Ok(None),
         };
+        let protocol = Protocol::of(&frame);
         let mut ahead = BytesMut::new();
-        let turn = tokio::select! {
+        let place = Arc::clone(&self.place);
+        place.is_active(true);
+        let interrupted = tokio::select! {
             biased;
-            turn = self.answer(frame) => turn,
+            turn = self.answer(frame) => Ok(turn),
             () = goes_away(stream, &mut ahead) => return Ok(None),
+            () = place.cancelled() => Err(Interruption::Cancelled),
+            () = place.ended() => Err(Interruption::Ended),
         };
+        place.is_active(false);
         self.received.unsplit(ahead);
-        Ok(Some(turn))
-    }
-
-    /// What the visitor says next. Cancel-safe.
-    async fn hear(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> Result<Heard, LoginError> {
-        loop {
-            let header = frame::header(&self.received).map_err(LoginError::ClientFrame)?;
-            if header.is_some_and(|it| it.len > MESSAGE_SIZE_MAX) {
-                return Ok(Heard::TooLarge);
-            }
-            let frame = Frame::split(&mut self.received).map_err(LoginError::ClientFrame)?;
-            if let Some(frame) = frame {
-                return Ok(Heard::Message(frame));
-            }
-            let read = stream.read_buf(&mut self.received).await;
-            if read.map_err(LoginError::Client)? == 0 {
-                return Ok(Heard::Nothing);
-            }
-        }
+        Ok(Some(match interrupted {
+            Ok(turn) => turn,
+            Err(Interruption::Cancelled) => self.complain(cancelled(), protocol).await,
+            Err(Interruption::Ended) => self.ended(),
+        }))
     }
 
     /// Answers a message.
@@ -251,11 +301,7 @@ impl Visit {
         if let Err(error) = sound(tag, frame.body()) {
             return self.end("08P01", &error.to_string());
         }
-        let protocol = if tag == Tag::Query {
-            Protocol::Simple
-        } else {
-            Protocol::Extended
-        };
+        let protocol = Protocol::of(&frame);
         let mut bytes = BytesMut::from(frame.into_bytes());
         let mut context = DecodeContext::default();
         context.protocol_version = self.client.protocol_version();
@@ -297,6 +343,12 @@ impl Visit {
             return Turn::Over;
         }
         Turn::GoOn
+    }
+
+    /// Somebody, or the proxy's own end, ends the visit.
+    fn ended(&mut self) -> Turn {
+        let why = "terminating connection due to administrator command";
+        self.end("57P01", why)
     }
 
     /// The last words.

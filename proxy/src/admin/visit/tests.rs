@@ -4,7 +4,7 @@ use protocol::wire::startup::{self, VERSION_3_0};
 use tokio::time::Instant;
 
 use super::*;
-use crate::admin::{ChangeError, Changes, Configuration, SettingRow};
+use crate::admin::{ChangeError, Changes, Configuration, SettingRow, Visits};
 use crate::registry;
 use crate::settings::{self, Settings};
 use crate::startup::Opening;
@@ -36,6 +36,7 @@ fn console() -> Arc<Console> {
         configuration: Arc::new(Empty),
         settings: settings::live(Settings::default()).1,
         workers,
+        visits: Visits::new(registry::Numbers::default()),
         rates: Arc::new(Rates::new(Instant::now())),
         source: source.unwrap(),
         capture: None,
@@ -56,6 +57,7 @@ async fn said(sent: &[u8]) -> (String, String) {
             rest: BytesMut::from(sent),
         },
         peer: None,
+        identity: registry::Identity::unknown(),
     };
     let shutdown = CancellationToken::new();
     let visited = async {
