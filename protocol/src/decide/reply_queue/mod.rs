@@ -105,6 +105,8 @@ struct Entry<N> {
     asker: Asker,
     /// How many statements of a simple query have ended.
     statement: usize,
+    /// Something has been said to it.
+    touched: bool,
     /// The running statement's rows turned out to hold no hidden column.
     plain: bool,
     note: N,
@@ -174,6 +176,7 @@ impl<N: Note> ReplyQueue<N> {
             request,
             asker,
             statement: 0,
+            touched: false,
             plain: false,
             note,
         });

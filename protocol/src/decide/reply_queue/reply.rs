@@ -216,13 +216,14 @@ impl<N: Note> ReplyQueue<N> {
         }
         self.drop_void_markers();
         self.copy.failed();
-        let Some(front) = self.entries.front() else {
+        let Some(front) = self.entries.front_mut() else {
             return Reply::forward(Event::Failed {
                 note: None,
                 statement: 0,
                 skipped: Vec::new(),
             });
         };
+        front.touched = true;
         if front.asker == Asker::Proxy && front.request == Request::Query {
             return Reply {
                 action: Action::Drop,
@@ -255,6 +256,7 @@ impl<N: Note> ReplyQueue<N> {
             });
         };
         let (expected, asker) = (front.request, front.asker);
+        front.touched = true;
         match tag {
             Tag::DataRow => Ok(Step::only(row(front))),
             Tag::RowDescription if expected == Request::Query => Ok(Step::only(columns(front))),
@@ -279,10 +281,16 @@ impl<N: Note> ReplyQueue<N> {
     fn ready(&mut self) -> Result<Step, UnexpectedReply> {
         self.drop_void_markers();
         self.within_batch = false;
-        let front = self
-            .entries
-            .front()
-            .map(|entry| (entry.request, entry.asker));
+        // Every query is told something before it is over.
+        let front = self.entries.front();
+        let is_before = front.is_some_and(|it| it.request == Request::Query && !it.touched);
+        if is_before && self.copy.late_sync() {
+            return Ok(Step {
+                action: Action::Forward,
+                ends: Ends::All,
+            });
+        }
+        let front = front.map(|entry| (entry.request, entry.asker));
         match front {
             Some(
                 (Request::Startup | Request::FunctionCall | Request::Sync, _)

@@ -266,6 +266,15 @@ fn a_failed_copy_may_or_may_not_answer_the_sync_in_it() {
 }
 
 #[test]
+fn a_sync_of_a_failed_copy_is_not_taken_for_the_end_of_the_next_query() {
+    check(">Q <G >S <E <Z >Q <Z <C <Z");
+    check(">Q <G >S >S >Q >Q <E <Z <Z <Z <C <Z <C <Z");
+    check(">P >B >E <1 <2 <G >S <E <Z >Q >Q <C <Z <E <Z");
+    check(">P >B >E >S <1 <2 <G <E >c >S <Z >Q <Z <T <D <C <Z");
+    check(">Q <G >S <E <Z >*Q <Z <T- <Do <C- <Z- >Q <C <Z");
+}
+
+#[test]
 fn no_more_syncs_than_were_swallowed_are_answered_late() {
     check(">P >B >E >S <1 <2 <G <E >c >S <Z <Z <Z?");
     check(">P >B >E >S <1 <2 <G >c >S <C <Z <Z?");
