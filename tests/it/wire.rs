@@ -623,3 +623,111 @@ async fn scram_passwords_are_relayed() {
     bed.converged().await.unwrap();
     assert_eq!(segue.terminate().await.unwrap(), 0);
 }
+
+/// What a client does that does not know that its statement is a COPY.
+#[tokio::test]
+async fn a_sync_amid_a_copy_that_fails_looks_the_same() {
+    let fidelity = Fidelity::new().await;
+    let copy = "COPY item (id, name) FROM STDIN";
+    let extended = || [parse("", copy), bind("", "", &[], &[]), execute("", 0)].concat();
+    let (good, bad) = (
+        copy_data(b"1000\tgood\n"),
+        copy_data(b"not a number\tbad\n"),
+    );
+    let insert = |id: usize| {
+        let sql = format!("INSERT INTO item (id, name) VALUES ({id}, 'after')");
+        step(&[query(&sql)])
+    };
+    let prepared = |id: &str| {
+        step(&[
+            parse(
+                "",
+                "INSERT INTO item (id, name) VALUES ($1, 'after') RETURNING id",
+            ),
+            bind("", "", &[id], &[]),
+            execute("", 0),
+            sync(),
+        ])
+    };
+    let script = [
+        // The Sync is read before the data, and swallowed.
+        step_until(&[extended(), sync()], b'G', 1),
+        step(&[good.clone(), bad.clone(), copy_done(), sync()]),
+        insert(2000),
+        prepared("2001"),
+        // Among the data, before and behind what is wrong.
+        step_until(&[extended()], b'G', 1),
+        step_until(&[good.clone(), sync(), bad.clone(), sync()], b'Z', 1),
+        insert(2002),
+        prepared("2003"),
+        step_until(&[query(copy)], b'G', 1),
+        step_until(&[good.clone(), sync(), bad.clone()], b'Z', 1),
+        insert(2004),
+        prepared("2005"),
+        // What the server has not read when it fails it answers.
+        step_until(&[query(copy)], b'G', 1),
+        step_until(&[bad.clone(), sync(), sync()], b'Z', 3),
+        insert(2006),
+        step_until(&[query(copy)], b'G', 1),
+        step_until(
+            &[bad, sync(), query("SELECT 1"), query("SELECT 2")],
+            b'Z',
+            4,
+        ),
+        prepared("2007"),
+        // A COPY that goes well.
+        step_until(&[extended(), sync()], b'G', 1),
+        step(&[good, copy_done(), sync()]),
+        insert(2008),
+        prepared("2009"),
+    ];
+    fidelity.check(&script).await;
+    fidelity.finish(8).await;
+}
+
+#[tokio::test]
+async fn a_portal_that_has_been_run_is_as_it_would_be_directly() {
+    let fidelity = Fidelity::new().await;
+    let insert = "INSERT INTO item (id, name) VALUES ($1, 'portal')";
+    let mut script = Vec::new();
+    for portal in ["", "p"] {
+        let bound = |id: &str| [parse("s", insert), bind(portal, "s", &[id], &[])].concat();
+        let closed = || close_statement("s");
+        script.extend([
+            step(&[
+                bound("100"),
+                execute(portal, 0),
+                execute(portal, 0),
+                closed(),
+                sync(),
+            ]),
+            step(&[closed(), sync()]),
+            step(&[bound("101"), execute(portal, 1), execute(portal, 1), sync()]),
+            step(&[closed(), sync()]),
+            // The transaction has ended, and the portal with it.
+            step(&[bound("102"), execute(portal, 0), sync()]),
+            step(&[execute(portal, 0), sync()]),
+            step(&[closed(), sync()]),
+            step(&[query("BEGIN")]),
+            step(&[bound("103"), execute(portal, 0), sync()]),
+            step(&[execute(portal, 0), sync()]),
+            step(&[execute(portal, 0), sync()]),
+            step(&[query("ROLLBACK")]),
+            step(&[closed(), sync()]),
+            // An error in a savepoint is taken back, and the portal is as it was.
+            step(&[query("BEGIN")]),
+            step(&[bound("104"), execute(portal, 0), sync()]),
+            step(&[query("SAVEPOINT a")]),
+            step(&[describe_portal(portal), sync()]),
+            step(&[query("ROLLBACK TO a")]),
+            step(&[execute(portal, 0), sync()]),
+            step(&[query("ROLLBACK TO a")]),
+            step(&[execute(portal, 0), sync()]),
+            step(&[query("ROLLBACK")]),
+            step(&[execute(portal, 0), sync()]),
+            step(&[closed(), sync()]),
+        ]);
+    }
+    fidelity.check(&script).await;
+    fidelity.finish(1).await;
+}

@@ -328,7 +328,7 @@ fn what_the_catalog_forbids_is_deferred() {
         let pure = stage.write_of("INSERT INTO plain VALUES (pure(1))");
         assert!(matches!(pure, Write::Captured(_)), "{pure:?}");
         let keyless = stage.write_of("INSERT INTO keyless VALUES (1)");
-        assert_eq!(keyless, Write::Outside);
+        assert_eq!(keyless, Write::Outside(DeferReason::NotInContract));
         stage.end().await;
     });
 }

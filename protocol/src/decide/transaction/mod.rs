@@ -146,10 +146,7 @@ impl ClientTransaction {
         tag: &[u8],
     ) -> Option<Outcome> {
         let effect = statement.map_or_else(|_| effect_of_tag(tag), |it| it.transaction.clone());
-        let unread = match statement {
-            Err(reason) => Some(reason),
-            Ok(_) => None,
-        };
+        let unread = statement.err();
         if let Ok(statement) = statement {
             self.wrote(&statement.write, tag);
             if statement.touches_durability && self.xid.is_some() {

@@ -4,11 +4,11 @@
 
 use bytes::Bytes;
 use protocol::decide::reply_queue::Event;
-use protocol::decide::statement::{DeferReason, SessionEffect, Statement};
+use protocol::decide::statement::{DeferReason, SessionEffect, Statement, TransactionEffect};
 use protocol::decide::transaction::Ready;
 use protocol::wire::backend::{CommandTag, ParameterStatus, TransactionStatus};
 
-use super::note::Unnamed;
+use super::note::{Ran, Unnamed};
 use super::{Capturing, Note};
 use crate::capture::Delivery;
 
@@ -141,7 +141,19 @@ impl Capturing {
             self.capture.saw_rows(&run.analysis, count);
         }
         self.forget_names(statement.ok());
+        if statement.is_ok_and(|it| matches!(it.transaction, TransactionEffect::RollbackTo(_))) {
+            self.give_back_portals();
+        }
         self.log.completed(statement, text)
+    }
+
+    /// A savepoint has taken back what stood in for portals from before it.
+    fn give_back_portals(&self) {
+        for portal in self.portals.values() {
+            if portal.ran.get() == Ran::StandIn {
+                portal.ran.set(Ran::TakenBack);
+            }
+        }
     }
 
     fn forget_names(&mut self, statement: Option<&Statement>) {

@@ -13,7 +13,7 @@ use protocol::decide::statement::{Analysis, ClientColumns, DeferReason, Mode, Wr
 use protocol::wire::frame::Header;
 use protocol::wire::frontend::{Bind, Close, Describe, Execute, Named, Parse};
 
-use super::note::{Form, Portal, Run, Text, Weight};
+use super::note::{Form, Portal, Ran, Run, Text, Weight};
 use super::{Capturing, Doubt, NAMES_MAX, Note, Outbound, TEXT_SIZE_MAX, TEXTS_SIZE_MAX, Unknown};
 use crate::session::Step;
 
@@ -172,9 +172,16 @@ impl Capturing {
         let whole_rows = run
             .captured(0)
             .is_some_and(|it| it.client_columns == ClientColumns::None);
-        if whole_rows && portal.ran.replace(true) {
-            let name = Bytes::copy_from_slice(name);
-            return self.spent(&name, header, outbound);
+        if whole_rows {
+            match portal.ran.get() {
+                Ran::Not => portal.ran.set(Ran::Itself),
+                ran @ (Ran::Itself | Ran::TakenBack) => {
+                    portal.ran.set(Ran::StandIn);
+                    let name = Bytes::copy_from_slice(name);
+                    return self.spent((&name, ran), header, outbound);
+                }
+                Ran::StandIn => return self.opaque(Request::Execute, header, outbound),
+            }
         }
         // Without RETURNING the server does not count rows: what the client would get from a limit
         // is that it is ignored.
@@ -199,7 +206,12 @@ impl Capturing {
     /// has been run and cannot be again takes its name, so that what the client asks for fails
     /// as it would have.
     #[cold]
-    fn spent(&mut self, name: &Bytes, header: Header, outbound: &mut Outbound<'_>) -> Step {
+    fn spent(
+        &mut self,
+        (name, ran): (&Bytes, Ran),
+        header: Header,
+        outbound: &mut Outbound<'_>,
+    ) -> Step {
         let stand_in = Parse {
             name: SPENT_NAME.into(),
             query: SPENT_TEXT.into(),
@@ -215,21 +227,21 @@ impl Capturing {
             portal: name.clone(),
             rows_max: 0,
         };
-        let closed = Note::Portal(self.portals.change(name, None));
         let out = outbound.channel.insert();
-        // It may have ended with its transaction: what is said to this, the client would have heard.
-        Describe(Named::Portal(name.clone())).encode(out);
+        if ran == Ran::Itself {
+            // It may have ended with its transaction: what is said to this, the client would have heard.
+            Describe(Named::Portal(name.clone())).encode(out);
+            let request = Request::DescribePortal;
+            outbound.queue.push_own(request, Note::Nothing);
+        }
         Close(Named::Portal(name.clone())).encode(out);
         stand_in.encode(out);
         bind.encode(out);
         // The portal holds what it needs of its statement.
         Close(Named::Statement(stand_in.name)).encode(out);
         execute.encode(out);
-        outbound
-            .queue
-            .push_own(Request::DescribePortal, Note::Nothing);
-        outbound.queue.push_own(Request::Close, closed);
         for request in [
+            Request::Close,
             Request::Parse,
             Request::Bind,
             Request::Close,

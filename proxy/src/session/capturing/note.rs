@@ -74,15 +74,27 @@ impl Drop for Weight {
 #[derive(Debug)]
 pub(super) struct Portal {
     pub(super) text: Rc<Text>,
-    /// It has been sent to be run.
-    pub(super) ran: Cell<bool>,
+    pub(super) ran: Cell<Ran>,
+}
+
+/// Whether a portal has been sent to be run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ran {
+    /// It has not.
+    Not,
+    /// It has.
+    Itself,
+    /// It has, and one that cannot be run again has taken its name.
+    StandIn,
+    /// It has, and a savepoint may have taken back what stood in for it.
+    TakenBack,
 }
 
 impl Portal {
     pub(super) fn of(text: Rc<Text>) -> Rc<Self> {
         Rc::new(Self {
             text,
-            ran: Cell::new(false),
+            ran: Cell::new(Ran::Not),
         })
     }
 }
