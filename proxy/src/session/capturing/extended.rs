@@ -48,14 +48,15 @@ impl Capturing {
             return self.unknown_statement(header, outbound);
         }
         let analysis = self.analyze(&parse.query);
+        if parse.name.is_empty() {
+            // What the server has under it, a question would take as this does.
+            self.unnamed = Unknown::No;
+        }
         if self.asks_first(&analysis, outbound) {
             return Step::Incomplete;
         }
         let weight = Weight::of(&parse.query, &self.kept);
         let text = self.text(parse, analysis, weight);
-        if text.parse.name.is_empty() {
-            self.unnamed = Unknown::No;
-        }
         match text.form {
             Form::Original | Form::Lost => outbound.channel.approve(header),
             Form::Rewritten => {
@@ -285,7 +286,8 @@ impl Capturing {
             types: Bytes::from_static(&[0; 2]),
         };
         let analysis = Rc::new(Analysis::unreadable(DeferReason::TextTooLong));
-        let note = self.defines(&self.text(parse, analysis));
+        let weight = Weight::of(&parse.query, &self.kept);
+        let note = self.defines(&self.text(parse, analysis, weight));
         forward(Request::Parse, note, header, outbound)
     }
 

@@ -112,7 +112,9 @@ fn facts() -> CatalogFacts {
 fn session() -> SessionFacts {
     SessionFacts {
         role: "al".into(),
-        search_path: ["pg_temp_3", "pg_catalog", "public"].map(str::to_owned).into(),
+        search_path: ["pg_temp_3", "pg_catalog", "public"]
+            .map(str::to_owned)
+            .into(),
         temporary: Some(vec!["scratch".into()]),
         client_encoding: "UTF8".into(),
         server_encoding: "UTF8".into(),
