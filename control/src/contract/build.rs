@@ -71,7 +71,11 @@ pub async fn build(
 /// The contract that the source's catalog alone allows, with a target that equals it: what would be
 /// carried, before there is a target.
 pub async fn build_from_source(source: &Client) -> Result<Contract, ControlError> {
-    let source = catalog::read(source, Side::Source, None).await?;
+    let mut source = catalog::read(source, Side::Source, None).await?;
+    for table in source.tables.values_mut() {
+        // A target does without the source's rules.
+        table.is_ruled = false;
+    }
     Ok(survey(&source, &source, &Selection::All).contract)
 }
 
@@ -236,6 +240,13 @@ fn fits(here: &CatalogTable, there: &CatalogTable) -> Result<(), String> {
     if !there.is_logged {
         return Err(
             "the target's is unlogged: a crash would empty it; SET LOGGED there".to_owned(),
+        );
+    }
+    if there.is_ruled {
+        return Err(
+            "the target's has a rule for UPDATE, beside which PostgreSQL refuses ON CONFLICT; drop \
+             it there: it has acted at the source"
+                .to_owned(),
         );
     }
     let Some(key) = here.key() else { return Ok(()) };

@@ -38,6 +38,8 @@ pub(super) struct CatalogTable {
     pub(super) is_restricted: bool,
     /// Has triggers or rules that act even in a session of Segue's (`ENABLE ALWAYS` or `REPLICA`).
     pub(super) is_reactive: bool,
+    /// Has a rule for UPDATE: PostgreSQL refuses ON CONFLICT beside it, even where it does not act.
+    pub(super) is_ruled: bool,
     pub(super) identity: Identity,
     /// What is wrong with one of its leaves, if it is partitioned.
     pub(super) leaf_problem: Option<String>,
@@ -152,7 +154,8 @@ SELECT c.oid, n.nspname::text, c.relname::text,
        EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal
                AND t.tgenabled IN ('A', 'R'))
        OR EXISTS (SELECT FROM pg_rewrite w WHERE w.ev_class = c.oid AND w.ev_type <> '1'
-                  AND w.ev_enabled IN ('A', 'R'))
+                  AND w.ev_enabled IN ('A', 'R')),
+       EXISTS (SELECT FROM pg_rewrite w WHERE w.ev_class = c.oid AND w.ev_type = '2')
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND NOT c.relispartition AND c.relpersistence <> 't'
   AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname NOT IN ('information_schema', 'segue')
@@ -326,6 +329,7 @@ fn table(row: &Row) -> CatalogTable {
         leaf_problem: row.get(10),
         is_restricted: row.get(11),
         is_reactive: row.get(12),
+        is_ruled: row.get(13),
         columns: Vec::new(),
         indexes: Vec::new(),
     }

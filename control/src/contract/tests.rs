@@ -94,6 +94,7 @@ fn table(name: &str, mut columns: Vec<CatalogColumn>) -> CatalogTable {
         is_writable: true,
         is_restricted: false,
         is_reactive: false,
+        is_ruled: false,
         identity: Identity::Default,
         leaf_problem: None,
         columns,
@@ -224,6 +225,7 @@ fn a_table_that_does_not_match_at_the_target_is_refused() {
         "no unique index",
     );
     refused(|target| target.is_logged = false, "unlogged");
+    refused(|target| target.is_ruled = true, "rule for UPDATE");
     refused(|target| target.kind = Kind::View, "no ordinary");
     refused(
         |target| target.columns[1].is_generated = true,
