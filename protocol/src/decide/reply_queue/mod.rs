@@ -214,6 +214,18 @@ impl<N: Note> ReplyQueue<N> {
         ends && self.copy.is_closed()
     }
 
+    /// Whether a ReadyForQuery is still to come for what was sent: until then an earlier failure may
+    /// not have been heard of.
+    pub fn awaits_ready(&self) -> bool {
+        let mut entries = self.entries.iter();
+        entries.any(|entry| {
+            matches!(
+                entry.request,
+                Request::Startup | Request::Query | Request::FunctionCall | Request::Sync
+            )
+        })
+    }
+
     /// Whether the server will skip what is sent now, unless it is a Sync.
     pub fn is_skipping(&self) -> bool {
         self.skipping

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use protocol::decide::reply_queue::Request;
 use protocol::decide::statement::{Analysis, ClientColumns, DeferReason, Mode, Write};
+use protocol::wire::backend::TransactionStatus;
 use protocol::wire::frame::Header;
 use protocol::wire::frontend::{Bind, Close, Describe, Execute, Named, Parse};
 
@@ -89,9 +90,16 @@ impl Capturing {
         if self.asks_first(&text.analysis, outbound) {
             return Step::Incomplete;
         }
-        // What may not be there cannot be sent again: that would make it be there.
-        if is_unanswered && text.fingerprint != self.capture.grounds(&self.knowledge) {
-            return self.waits();
+        if text.fingerprint != self.capture.grounds(&self.knowledge) {
+            // Where an earlier request fails, nothing may be sent again: what is not there would be,
+            // and in a transaction that has failed the server would forget it and not take it again.
+            if outbound.queue.awaits_ready() {
+                return self.waits();
+            }
+            if outbound.status == TransactionStatus::Failed {
+                let note = Note::Portal(self.portals.change(&portal, Some(Portal::of(text))));
+                return forward(Request::Bind, note, header, outbound);
+            }
         }
         let mut text = self.settle(text, outbound);
         if let Some(captured) = Run::extended(&text, text.fingerprint).captured(0) {

@@ -170,8 +170,10 @@ fn a_suspended_portal_is_executed_again() {
 fn what_was_answered_by_flush_is_idle_only_after_its_sync() {
     let (queue, _) = play(">P >B >E <1 <2 <C");
     assert!(queue.is_empty() && !queue.is_idle());
+    let (queue, _) = play(">P >B >E >S >P <1 <2 <C");
+    assert!(queue.awaits_ready());
     let (queue, _) = play(">P >B >E >S >P <1 <2 <C <Z <1");
-    assert!(!queue.is_idle());
+    assert!(!queue.is_idle() && !queue.awaits_ready());
     check(">P >B >E <1 <2 <C >S <Z");
 }
 

@@ -149,6 +149,25 @@ fn a_statement_that_may_not_be_there_is_not_sent_again() {
 }
 
 #[test]
+fn a_statement_is_not_lost_in_a_transaction_that_has_failed() {
+    for waits in [vec![], vec![Say::Wait]] {
+        let failed = [
+            run("a", UPDATE),
+            run("b", INSERT),
+            Say::Query(text("begin")),
+        ];
+        let forgotten = [run("", "set role me"), bind("nobody"), Say::Sync];
+        let then = [
+            again("a"),
+            Say::Query(text("rollback")),
+            again("a"),
+            again("b"),
+        ];
+        check(&[&failed[..], &waits, &forgotten, &waits, &then].concat());
+    }
+}
+
+#[test]
 fn an_unnamed_statement_that_is_refused_takes_the_place_of_the_one_before() {
     check(&[
         Say::Parse("", text(UPDATE)),
