@@ -3,6 +3,7 @@
 //! A number that has grown is a mistake, or has to be worth it; one that has shrunk is written down
 //! here. Counts this thread only, between peers that do not allocate.
 
+use std::future::poll_fn;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
@@ -20,6 +21,7 @@ struct Relay {
     client: DuplexStream,
     source: DuplexStream,
     session: Session<DuplexStream, DuplexStream>,
+    task: Waker,
     read: [u8; 4096],
 }
 
@@ -45,6 +47,7 @@ impl Relay {
             client,
             source,
             session,
+            task: task(),
             read: [0; 4096],
         };
         relay.turn();
@@ -54,7 +57,7 @@ impl Relay {
     }
 
     fn turn(&mut self) {
-        let mut context = Context::from_waker(Waker::noop());
+        let mut context = Context::from_waker(&self.task);
         assert!(self.session.poll(&mut context).is_pending());
     }
 
@@ -87,6 +90,15 @@ impl Relay {
         // A map that grows once in many rounds is no allocation of each.
         counted.count_total / ROUNDS
     }
+}
+
+/// A waker of the kind that sessions run with. Others may not know their own clone again: the tables
+/// of functions that `Waker::will_wake` compares can be there more than once.
+fn task() -> Waker {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let waker =
+        async { tokio::spawn(poll_fn(|context| Poll::Ready(context.waker().clone()))).await };
+    runtime.unwrap().block_on(waker).unwrap()
 }
 
 /// What needs no waiting.
