@@ -11,8 +11,6 @@ pub enum Way {
     PassThrough,
     /// `segue proxy --mirror off --workers 2`.
     PassThroughTwo,
-    /// `segue proxy --workers 1` with a target, and a reconciler.
-    DualWrite,
     /// `segue proxy --mirror dry --workers 1`: rows are captured, and go nowhere.
     Dry,
     /// As [`Self::PassThrough`], of a database whose log is decoded and thrown away: what any
@@ -20,6 +18,8 @@ pub enum Way {
     Decoded,
     /// As [`Self::PassThrough`], of a database that PostgreSQL replicates to the target by itself.
     Replicated,
+    /// `segue proxy --workers 1` with a target, and a reconciler.
+    DualWrite,
 }
 
 impl Way {
