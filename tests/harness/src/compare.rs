@@ -185,7 +185,8 @@ async fn compare_table(source: &Client, target: &Client, shape: Shape) -> Result
 fn texts(columns: &[String]) -> String {
     let quoted = columns
         .iter()
-        .map(|name| format!("\"{}\"::text", name.replace('"', "\"\"")));
+        // Columns of different collations have none together.
+        .map(|name| format!("\"{}\"::text COLLATE \"C\"", name.replace('"', "\"\"")));
     format!("ARRAY[{}]", quoted.collect::<Vec<_>>().join(", "))
 }
 
