@@ -5,9 +5,10 @@
 -- one waited for a lock. The caller's data statements follow in the transaction. p_owners has for
 -- each row the number of its transaction; no key comes twice.
 --
--- SQLSTATEs: SG001 the gate is shut or of another epoch, SG002 at or under a floor, SG003 an entry
+-- SQLSTATEs: SG001 the gate is shut or of another epoch, SG002 at or under a floor, or of a contract
+-- that was before the table's, SG003 an entry
 -- holds something newer, or the log has written this op already.
-CREATE FUNCTION segue.admit(
+CREATE OR REPLACE FUNCTION segue.admit(
     p_epoch integer, p_proxy uuid, p_contract integer,
     p_ops uuid[], p_xids bigint[], p_committed_at timestamptz[],
     p_tables text[], p_keys bytea[], p_revs bigint[], p_tombstones boolean[], p_owners integer[]
@@ -53,7 +54,7 @@ BEGIN
     FROM ROWS FROM (pg_catalog.unnest(p_tables), pg_catalog.unnest(p_revs),
                     pg_catalog.unnest(p_owners)) AS n("table", rev, owner)
     LEFT JOIN segue.table_floor f ON f."table" = n."table"
-    WHERE n.rev <= gate.floor OR n.rev <= f.floor;
+    WHERE n.rev <= gate.floor OR n.rev <= f.floor OR p_contract < f.contract;
     IF refused IS NOT NULL THEN
         RAISE EXCEPTION 'the version is at or under the floor'
             USING ERRCODE = 'SG002', DETAIL = refused;

@@ -8,7 +8,7 @@ use crate::error::ControlError;
 use crate::side::Side;
 
 /// The version of the layout that this program makes and understands.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 const MARK: &str = "segue schema version ";
 
@@ -30,9 +30,14 @@ pub fn target_sql() -> String {
 pub fn upgrade_sql(side: Side, from: u32) -> Option<String> {
     const MARKED: &str = "COMMENT ON SCHEMA segue IS 'segue schema version {version}';\n";
     match (side, from) {
-        (Side::Source, 1) => Some(with_version(MARKED)),
+        (Side::Source, 1 | 2) => Some(with_version(MARKED)),
         (Side::Target, 1) => Some(with_version(concat!(
             include_str!("upgrade_1.sql"),
+            include_str!("upgrade_2.sql"),
+            include_str!("admit.sql")
+        ))),
+        (Side::Target, 2) => Some(with_version(concat!(
+            include_str!("upgrade_2.sql"),
             include_str!("admit.sql")
         ))),
         (Side::Source | Side::Target, _) => None,

@@ -66,10 +66,13 @@ CREATE TABLE segue.tombstone (
     PRIMARY KEY ("table", key)
 );
 
--- No early write at or under this revision may enter the table (rule 11).
+-- No early write at or under this revision may enter the table (rule 11), and none under an older
+-- contract than this: a proxy may not have heard yet that the table is another. While the table is
+-- stopped it is a contract that never comes.
 CREATE TABLE segue.table_floor (
-    "table" text PRIMARY KEY,
-    floor   bigint NOT NULL
+    "table"  text PRIMARY KEY,
+    floor    bigint  NOT NULL DEFAULT 0,
+    contract integer NOT NULL DEFAULT 0
 );
 
 CREATE TABLE segue.divergence (
@@ -90,6 +93,16 @@ CREATE TABLE segue.divergence (
 );
 CREATE INDEX ON segue.divergence (detected_at);
 CREATE INDEX ON segue.divergence ("table", key) WHERE state = 'open';
+
+-- Tables that are not what the contract says at one side. Their changes are kept as owed rows until
+-- both sides agree again, or, where keys cannot be made of them, as the duty to read the whole table.
+CREATE TABLE segue.stopped (
+    "table"    text PRIMARY KEY,
+    what       text NOT NULL,
+    reread     text NOT NULL CHECK (reread IN ('keys', 'table')),
+    since      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    divergence bigint REFERENCES segue.divergence (id) ON DELETE SET NULL
+);
 
 -- What a repair found and what it left, as column: text; enough to undo it.
 CREATE TABLE segue.journal (

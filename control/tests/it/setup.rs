@@ -198,7 +198,14 @@ async fn a_schema_that_is_not_ours_is_refused_by_its_version() {
     );
 }
 
-/// What version 1 had in place of this version's.
+/// What version 2 had in place of this version's.
+const VERSION_2: &str = "
+    DROP TABLE segue.stopped;
+    ALTER TABLE segue.table_floor DROP COLUMN contract, ALTER COLUMN floor DROP DEFAULT;
+    COMMENT ON SCHEMA segue IS 'segue schema version 2';
+";
+
+/// What version 1 had in place of version 2's.
 const VERSION_1: &str = "
     DROP FUNCTION segue.admit;
     CREATE FUNCTION segue.admit(
@@ -208,15 +215,34 @@ const VERSION_1: &str = "
     COMMENT ON SCHEMA segue IS 'segue schema version 1';
 ";
 
+/// Everything of the schema: columns with their defaults, constraints, the function.
+const LAYOUT: &str = "
+    SELECT string_agg(part, E'\\n' ORDER BY part) FROM (
+        SELECT concat_ws(' ', table_name, column_name, data_type, is_nullable, column_default)
+        FROM information_schema.columns WHERE table_schema = 'segue'
+        UNION ALL
+        SELECT concat(conrelid::regclass, ' ', pg_get_constraintdef(oid)) FROM pg_constraint
+        WHERE connamespace = 'segue'::regnamespace
+        UNION ALL
+        SELECT pg_get_functiondef('segue.admit'::regproc)) AS layout (part)";
+
 #[tokio::test]
-async fn an_older_version_is_upgraded_and_keeps_what_it_holds() {
+async fn version_1_is_upgraded_and_keeps_what_it_holds() {
+    upgraded_from(1, &format!("{VERSION_2}{VERSION_1}")).await;
+}
+
+#[tokio::test]
+async fn version_2_is_upgraded_and_keeps_what_it_holds() {
+    upgraded_from(2, VERSION_2).await;
+}
+
+async fn upgraded_from(version: u32, back: &str) {
     let bed = Bed::shared(SCHEMA).await.unwrap();
     let first = run(&bed).await.unwrap();
-    let admit = "SELECT pg_get_functiondef('segue.admit'::regproc)";
-    let whole = bed.target.value(admit).await.unwrap();
-    bed.target.execute(VERSION_1).await.unwrap();
-    let comment = "COMMENT ON SCHEMA segue IS 'segue schema version 1'";
-    bed.source.execute(comment).await.unwrap();
+    let whole = bed.target.value(LAYOUT).await.unwrap();
+    bed.target.execute(back).await.unwrap();
+    let comment = format!("COMMENT ON SCHEMA segue IS 'segue schema version {version}'");
+    bed.source.execute(&comment).await.unwrap();
     let seen = setup::check(&options(&bed.source, &bed.target)).await;
     let seen = seen.unwrap();
     assert_eq!(seen.outcome, Outcome::Possible);
@@ -224,7 +250,7 @@ async fn an_older_version_is_upgraded_and_keeps_what_it_holds() {
     assert_eq!(sides, [Side::Target, Side::Source]);
     let report = run(&bed).await.unwrap();
     assert_eq!(report.outcome, Outcome::Upgraded);
-    assert_eq!(bed.target.value(admit).await.unwrap(), whole);
+    assert_eq!(bed.target.value(LAYOUT).await.unwrap(), whole);
     let progress = "SELECT commit_lsn FROM segue.progress";
     assert_eq!(
         bed.target.value(progress).await.unwrap(),

@@ -141,6 +141,8 @@ pub enum OwedWhy {
     Foreign,
     /// Mirrored, and not in the log (rule 13).
     Unverified,
+    /// Its table is not what the contract says.
+    SchemaDrift,
 }
 
 impl OwedWhy {
@@ -153,6 +155,7 @@ impl OwedWhy {
             Self::Constraint => "constraint",
             Self::Foreign => "foreign",
             Self::Unverified => "unverified",
+            Self::SchemaDrift => "schema_drift",
         }
     }
 }
