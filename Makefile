@@ -20,7 +20,7 @@ lint: ## Formatting and clippy, with warnings as errors
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
 
-bench: ## Direct, pgbouncer and Segue, side by side (12 minutes; BENCH="--only select --rounds 5")
+bench: ## Direct, pgbouncer and Segue, side by side (a quarter of an hour; BENCH="--only select --rounds 5")
 	@tests/setup.sh bench
 	$(CARGO) build --quiet --release --package segue --package benches
 	@$(CARGO) run --quiet --release --package benches -- $(BENCH)

@@ -20,7 +20,7 @@ use crate::{Plan, Way, load};
 const PGBOUNCER: &str = "/usr/sbin/pgbouncer";
 
 /// PostgreSQL's own publication, subscription and slot.
-const SUBSCRIPTION: &str = "bench";
+pub(crate) const SUBSCRIPTION: &str = "bench";
 /// The slot of which the log is decoded and thrown away.
 const NOWHERE: &str = "nowhere";
 
@@ -242,29 +242,7 @@ impl Field {
 
     /// Lets the log be decoded, and thrown away.
     pub(crate) async fn start_decoding(&mut self) -> Result<()> {
-        let mut command = tool::client_program("pg_recvlogical", &self.replicated.source)?;
-        command.args(["--dbname", &self.replicated.source.name]);
-        command.args([
-            "--slot",
-            NOWHERE,
-            "--start",
-            "--no-loop",
-            "--file",
-            "/dev/null",
-        ]);
-        command.args([
-            "-o",
-            "proto_version=1",
-            "-o",
-            &format!("publication_names={SUBSCRIPTION}"),
-        ]);
-        let stem = Guardian::of_this_process()?.directory().join("decoder");
-        self.decoder = Some(Process::start(
-            "pg_recvlogical",
-            &mut command,
-            &stem,
-            Ending::Kill,
-        )?);
+        self.decoder = Some(receive_to_nowhere(&self.replicated.source)?);
         let caught_up = self.catch_up(NOWHERE).await;
         caught_up.with_context(|| {
             self.decoder
@@ -285,8 +263,19 @@ impl Field {
     }
 }
 
+/// `pg_recvlogical`, which has the log decoded and throws it away.
+pub(crate) fn receive_to_nowhere(source: &Database) -> Result<Process> {
+    let mut command = tool::client_program("pg_recvlogical", source)?;
+    command.args(["--dbname", &source.name, "--slot", NOWHERE, "--start"]);
+    command.args(["--no-loop", "--file", "/dev/null"]);
+    let publication = format!("publication_names={SUBSCRIPTION}");
+    command.args(["-o", "proto_version=1", "-o", &publication]);
+    let stem = Guardian::of_this_process()?.directory().join("decoder");
+    Process::start("pg_recvlogical", &mut command, &stem, Ending::Kill)
+}
+
 /// PostgreSQL's own logical replication of all tables; it stands still at first.
-async fn subscribe(bed: &Bed) -> Result<()> {
+pub(crate) async fn subscribe(bed: &Bed) -> Result<()> {
     let Database {
         port, user, name, ..
     } = &bed.source;
@@ -305,7 +294,7 @@ async fn subscribe(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-fn fill(database: &Database, scale: u32) -> Result<()> {
+pub(crate) fn fill(database: &Database, scale: u32) -> Result<()> {
     let mut command = tool::client_program("pgbench", database)?;
     let output = command
         .args(["-i", "-q", "-s", &scale.to_string()])

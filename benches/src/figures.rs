@@ -3,17 +3,19 @@
 //! Ratios are of medians. Does not round.
 
 use crate::{
-    IdleFigure, Load, Way,
+    IdleFigure, Load, LogFigures, Way,
     measure::{Cell, Sample, percentile},
 };
 
 /// Everything that was measured.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Figures {
     /// By load, clients and way; at half load too.
     pub loads: Vec<Figure>,
     /// What an idle connection takes.
     pub idle: Vec<IdleFigure>,
+    /// What it costs to apply a log.
+    pub log: LogFigures,
 }
 
 /// The medians of one way under one load.

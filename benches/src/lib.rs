@@ -9,6 +9,7 @@ mod figures;
 mod half;
 mod idle;
 mod load;
+mod log;
 mod measure;
 mod process;
 pub mod soak;
@@ -23,6 +24,7 @@ use field::Field;
 pub use figures::{Figure, Figures};
 pub use idle::IdleFigure;
 pub use load::Load;
+pub use log::{Cpu, LogFigure, LogFigures, LogPlan, Reader, Shape, SteadyFigure};
 use measure::{Cell, Sample};
 pub use table::{json, markdown, readme};
 pub use way::Way;
@@ -46,10 +48,12 @@ pub struct Plan {
     pub half: Vec<Load>,
     /// Connections that are opened to see what an idle one takes; none: it is not looked at.
     pub idle: usize,
+    /// What piles up for the readers of the log; none: they are not looked at.
+    pub log: Option<LogPlan>,
 }
 
 impl Plan {
-    /// For figures worth quoting: about twelve minutes.
+    /// For figures worth quoting: about a quarter of an hour.
     pub fn full(binary: PathBuf) -> Self {
         Self {
             binary,
@@ -61,6 +65,7 @@ impl Plan {
             half: Load::HALF.into(),
             // Two sockets each, within the 1024 files that a process usually may open.
             idle: 400,
+            log: Some(LogPlan::full()),
         }
     }
 
@@ -75,10 +80,11 @@ impl Plan {
             loads: vec![Load::SelectPrepared, Load::UpdatePrepared],
             half: vec![Load::UpdatePrepared],
             idle: 10,
+            log: Some(LogPlan::quick()),
         }
     }
 
-    /// Keeps the parts that are named: beginnings of loads' names, `half`, `idle`.
+    /// Keeps the parts that are named: beginnings of loads' names, `half`, `idle`, `log`.
     pub fn keep_only(&mut self, names: &[&str]) {
         let is_named = |load: &Load| names.iter().any(|name| load.name().starts_with(name));
         if !names.contains(&"half") {
@@ -87,12 +93,29 @@ impl Plan {
         if !names.contains(&"idle") {
             self.idle = 0;
         }
+        if !names.contains(&"log") {
+            self.log = None;
+        }
         self.loads.retain(is_named);
+    }
+
+    const fn has_clients(&self) -> bool {
+        !self.loads.is_empty() || !self.half.is_empty() || self.idle > 0
     }
 }
 
 /// Runs the plan; `told` hears of each measurement.
 pub async fn run(plan: &Plan, mut told: impl FnMut(&str)) -> Result<Figures> {
+    let mut figures = Figures::default();
+    if plan.has_clients() {
+        figures = Box::pin(run_clients(plan, &mut told)).await?;
+    }
+    figures.log = log::measure(plan, &mut told).await?;
+    Ok(figures)
+}
+
+/// What clients see of the ways to a database.
+async fn run_clients(plan: &Plan, told: &mut impl FnMut(&str)) -> Result<Figures> {
     let mut field = Field::prepare(plan).await?;
     if !field.has(Way::Pgbouncer) {
         told("pgbouncer is not installed: left out");
@@ -118,11 +141,12 @@ pub async fn run(plan: &Plan, mut told: impl FnMut(&str)) -> Result<Figures> {
             }
         }
     }
-    half::measure(&mut field, plan, &mut samples, &mut told).await?;
-    let idle = idle::measure(&mut field, plan, &mut told).await?;
+    half::measure(&mut field, plan, &mut samples, told).await?;
+    let idle = idle::measure(&mut field, plan, told).await?;
     Ok(Figures {
         loads: figures::medians(&samples),
         idle,
+        log: LogFigures::default(),
     })
 }
 

@@ -20,11 +20,12 @@ usage: benches [OPTIONS]
 
 Direct, pgbouncer in session mode, Segue as a pass-through with one and with two workers, and Segue
 with dual write, interleaved, under pgbench; then dual write at half load, beside its parts and
-PostgreSQL's own replication, and the memory of idle connections. Uses the segue beside this
-program. About twelve minutes.
-  --only LIST     parts, with commas: beginnings of loads' names, half, idle (all)
+PostgreSQL's own replication, and the memory of idle connections; then what it costs to apply a log,
+beside PostgreSQL's own replication. Uses the segue beside this program. About a quarter of an hour.
+  --only LIST     parts, with commas: beginnings of loads' names, half, idle, log (all)
   --clients LIST  numbers of clients, with commas (1,8,64)
   --rounds N      rounds to take the median of (3)
+  --rows N        rows that pile up for each reader of the log (60000; at most 200000)
   --seconds N     seconds of each measurement (2)
   --scale N       pgbench's scale (10)
   --markdown FILE where to write the tables of README.md (target/bench.md)
@@ -82,7 +83,14 @@ fn wishes() -> Result<Option<Wishes>> {
             "--quick" => *plan = Plan::quick(plan.binary.clone()),
             "--only" => plan.keep_only(&named(&value()?)?),
             "--clients" => plan.clients = numbers(&value()?)?,
-            "--rounds" => plan.rounds = value()?.parse()?,
+            "--rounds" => {
+                plan.rounds = value()?.parse()?;
+                plan.log.iter_mut().for_each(|log| log.rounds = plan.rounds);
+            }
+            "--rows" => {
+                let rows = value()?.parse()?;
+                plan.log.iter_mut().for_each(|log| log.rows = rows);
+            }
             "--seconds" => {
                 plan.seconds = value()?.parse()?;
                 let seconds = Duration::from_secs(plan.seconds.into());
@@ -103,7 +111,7 @@ fn named(list: &str) -> Result<Vec<&str>> {
     for name in &names {
         let is_load = Load::ALL.iter().any(|load| load.name().starts_with(name));
         ensure!(
-            is_load || matches!(*name, "half" | "idle"),
+            is_load || matches!(*name, "half" | "idle" | "log"),
             "{name} is no part of the benchmark\n{USAGE}"
         );
     }

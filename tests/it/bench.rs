@@ -2,7 +2,7 @@
 //!
 //! Its figures mean nothing here; they are made by `make bench`.
 
-use benches::{Load, Plan, Way};
+use benches::{Load, Plan, Reader, Shape, Way};
 
 use crate::SEGUE;
 
@@ -40,8 +40,22 @@ async fn a_quick_benchmark_measures_every_way() {
     assert!(figures.idle.iter().any(|it| it.way == Way::DualWrite));
     let table = benches::markdown(&figures);
     assert_eq!(table.lines().count(), 2 + figures.loads.len(), "{table}");
+    for shape in Shape::ALL {
+        for reader in [Reader::Nowhere, Reader::Native, Reader::Applying] {
+            let mut piles = figures.log.piles.iter();
+            let figure = piles.find(|it| (it.shape, it.reader) == (shape, reader));
+            let figure = figure.unwrap_or_else(|| panic!("no {reader:?} of {shape:?}"));
+            assert!(figure.rows_per_second > 0.0, "{figure:?}");
+            assert!(figure.cpu.applying() > 0.0, "{figure:?}");
+            assert_eq!(figure.wal_bytes.is_none(), reader == Reader::Nowhere);
+        }
+    }
+    let mut piles = figures.log.piles.iter();
+    assert!(piles.any(|it| it.reader == Reader::Verifying));
+    assert!(figures.log.steady.is_some_and(|it| it.planted > 0));
     let readme = benches::readme(&figures);
     assert!(readme.contains("| half load |"), "{readme}");
+    assert!(readme.contains("| native replication |"), "{readme}");
     let json = benches::json(&plan, &figures);
     assert!(
         json["idle"][0]["bytes_per_connection"].is_number(),

@@ -2,6 +2,8 @@
 //!
 //! Does not round what goes into the JSON.
 
+mod log;
+
 use serde_json::{Value, json};
 
 use crate::{Figure, Figures, Load, Plan, Way};
@@ -64,6 +66,7 @@ pub fn readme(figures: &Figures) -> String {
         format!("| {} | {kilobytes:.1} |\n", it.way.name())
     });
     text.extend(idle);
+    text.push_str(&log::markdown(&figures.log));
     text
 }
 
@@ -168,5 +171,6 @@ pub fn json(plan: &Plan, figures: &Figures) -> Value {
         "scale": plan.scale,
         "loads": figures.loads.iter().map(one).collect::<Vec<_>>(),
         "idle": idle.collect::<Vec<_>>(),
+        "log": log::json(&figures.log),
     })
 }
