@@ -111,16 +111,7 @@ impl Source {
     /// Reads rows by key in one snapshot, and returns once what was read is safe on the source's
     /// disk: what a crash could take back is never used.
     pub(crate) async fn read(&mut self, keys: &[RowKey]) -> Result<Rows, ReconcilerError> {
-        let tables: HashSet<_> = keys.iter().map(RowKey::table).collect();
-        for table in tables {
-            self.statements
-                .prepare(&mut self.connection, Statement::Select(table))?;
-        }
-        self.connection.sync();
-        self.connection.flush().await?;
-        if let Some(error) = self.connection.reply().await?.error {
-            return Err(ConnectionError::server(Side::Source, error).into());
-        }
+        self.prepare(keys).await?;
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_current_snapshot()";
         let snapshot = self.text(begin).await?;
         let snapshot = Snapshot::parse(&snapshot).ok_or(ReconcilerError::Answer {
@@ -154,6 +145,29 @@ impl Source {
             as_of,
             rows,
         })
+    }
+
+    /// Prepares what reads rows with these keys; says nothing to the source if it has been.
+    async fn prepare(&mut self, keys: &[RowKey]) -> Result<(), ReconcilerError> {
+        let tables: HashSet<_> = keys.iter().map(RowKey::table).collect();
+        self.statements.turn();
+        let mut added = Vec::new();
+        for table in tables {
+            let (connection, statement) = (&mut self.connection, Statement::Select(table));
+            if self.statements.prepare_apart(connection, statement)? {
+                added.push(statement);
+            }
+        }
+        self.connection.flush().await?;
+        let mut failed = None;
+        for statement in added {
+            if let Some(error) = self.connection.reply().await?.error {
+                self.statements.forget(statement);
+                failed = Some(error);
+            }
+        }
+        let failed = failed.map(|error| ConnectionError::server(Side::Source, error));
+        failed.map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// Begins to read all keys of a table; [`Self::more_keys`] goes on.

@@ -67,12 +67,9 @@ impl<'a> Parameter<'a> {
 }
 
 impl Connection {
-    /// Prepares `sql` under `name` in place of what was there, if anything was.
-    pub fn prepare_again(&mut self, name: &str, sql: &str) -> Result<(), EncodeError> {
-        self.add(|out| {
-            frontend::close(b'S', name, out).map_err(|_| EncodeError::Nul)?;
-            frontend::parse(name, sql, [], out).map_err(|_| EncodeError::Nul)
-        })
+    /// Gives up the prepared statement `name`; that there is none is no error.
+    pub fn close_statement(&mut self, name: &str) -> Result<(), EncodeError> {
+        self.add(|out| frontend::close(b'S', name, out).map_err(|_| EncodeError::Nul))
     }
 
     /// Prepares `sql` under `name`; the server infers the types of the parameters.

@@ -170,6 +170,7 @@ impl EarlyWriter {
         group: &Group,
     ) -> Result<Vec<TableIndex>, Awaited> {
         let mut tables = Vec::with_capacity(members.len());
+        self.statements.turn();
         for (place, row) in group.rows(members) {
             let prepared = self.prepare(statement_of(row));
             prepared.map_err(|error| Awaited::unsendable(error, place.member(), row))?;
@@ -204,8 +205,8 @@ impl EarlyWriter {
     }
 
     fn prepare(&mut self, statement: Statement) -> Result<(), WriteError> {
-        if self.statements.prepare(&mut self.connection, statement)? {
-            self.connection.sync();
+        let connection = &mut self.connection;
+        if self.statements.prepare_apart(connection, statement)? {
             self.awaited.push_back(Awaited::Prepared(statement));
         }
         Ok(())

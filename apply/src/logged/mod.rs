@@ -95,7 +95,7 @@ impl LoggedWriter {
         stream: Stream,
         position: Lsn,
     ) -> Result<Self, LoggedError> {
-        let rows = statements::prepare_all(&mut connection, &contract).await?;
+        let rows = statements::prepare(&mut connection, &contract).await?;
         Ok(Self {
             connection,
             rows,
@@ -307,13 +307,13 @@ impl LoggedWriter {
         self.connection.sync();
         self.connection.flush().await?;
         let reply = self.connection.reply().await?;
-        match reply.error {
-            Some(error) => {
-                let side = self.connection.side();
-                Err(ConnectionError::server(side, error).into())
-            }
-            None => Ok(reply.results),
+        if let Some(error) = reply.error {
+            self.rows.retract();
+            let side = self.connection.side();
+            return Err(ConnectionError::server(side, error).into());
         }
+        self.rows.proven();
+        Ok(reply.results)
     }
 
     async fn simple(&mut self, sql: &str) -> Result<(), LoggedError> {

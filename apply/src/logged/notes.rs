@@ -13,10 +13,10 @@ use protocol::op_id::OpId;
 use protocol::revision::Revision;
 use protocol::row::RowKey;
 
-use super::{LoggedError, LoggedWriter, execute, statements, table_of};
+use super::{LoggedError, LoggedWriter, execute, table_of};
 use crate::array::{Array, element};
 use crate::connection::Parameter;
-use crate::statements::Value;
+use crate::statements::{Statement, Value};
 
 /// A row that somebody else wrote at the target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,6 +121,8 @@ impl LoggedWriter {
 
     /// Notes a divergence and the row before its repair.
     pub(super) fn queue_note(&mut self, note: &Note<'_>) -> Result<(), LoggedError> {
+        let statement = Statement::Note(note.key.table());
+        self.ready(statement)?;
         let table = table_of(&self.contract, note.key)?;
         let values = self.rows.key_values(note.key)?;
         let names = column_names(table, note.columns);
@@ -139,8 +141,7 @@ impl LoggedWriter {
             Parameter::Binary(&names),
         ];
         parameters.extend(values.iter().map(Value::parameter));
-        let name = statements::note_name(note.key.table());
-        execute(&mut self.connection, &name, &parameters)
+        execute(&mut self.connection, &statement.name(), &parameters)
     }
 
     /// Completes the open divergences of a row.
@@ -149,6 +150,8 @@ impl LoggedWriter {
         key: &RowKey,
         completion: &Completion<'_>,
     ) -> Result<(), LoggedError> {
+        let statement = Statement::Complete(key.table());
+        self.ready(statement)?;
         let table = table_of(&self.contract, key)?;
         let values = self.rows.key_values(key)?;
         let key_names = column_names(table, &table.key);
@@ -164,8 +167,7 @@ impl LoggedWriter {
             Parameter::Binary(&names),
         ];
         parameters.extend(values.iter().map(Value::parameter));
-        let name = statements::complete_name(key.table());
-        execute(&mut self.connection, &name, &parameters)
+        execute(&mut self.connection, &statement.name(), &parameters)
     }
 }
 

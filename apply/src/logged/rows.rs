@@ -8,6 +8,7 @@ use protocol::row::{Image, RowKey};
 use protocol::xid::Xid;
 
 use super::{LoggedError, LoggedWriter};
+use crate::statements::Statement;
 
 /// One write of a net effect.
 #[derive(Debug, Clone, Copy)]
@@ -18,15 +19,25 @@ enum RowWrite<'a> {
 
 impl LoggedWriter {
     pub(super) fn queue_select(&mut self, key: &RowKey) -> Result<(), LoggedError> {
+        self.ready(Statement::Select(key.table()))?;
         Ok(self.rows.select(&mut self.connection, key)?)
     }
 
     pub(super) fn queue_delete(&mut self, key: &RowKey) -> Result<(), LoggedError> {
+        self.ready(Statement::Delete(key.table()))?;
         Ok(self.rows.delete(&mut self.connection, key)?)
     }
 
     pub(super) fn queue_upsert(&mut self, key: &RowKey, image: &Image) -> Result<(), LoggedError> {
+        self.ready(Statement::Upsert(key.table()))?;
         Ok(self.rows.upsert(&mut self.connection, key.table(), image)?)
+    }
+
+    /// Has `statement` prepared in front of its use, which is what comes next in the batch.
+    pub(super) fn ready(&mut self, statement: Statement) -> Result<(), LoggedError> {
+        self.rows.turn();
+        self.rows.prepare(&mut self.connection, statement)?;
+        Ok(())
     }
 
     /// Deletes first: a unique value may have moved from a row that went.

@@ -1,13 +1,14 @@
-//! The statements of the logged path, prepared once per session.
+//! The statements of the logged path on `segue`'s own tables, prepared once per session.
 //!
-//! Does not hold values. Statement names are short because every execution repeats them.
+//! Does not hold values, and does not know the rows' own tables. Statement names are short because
+//! every execution repeats them.
 
 use control::Side;
-use protocol::contract::{Contract, TableIndex};
+use protocol::contract::Contract;
 
 use super::LoggedError;
 use crate::connection::{Connection, ConnectionError};
-use crate::statements::{Statement, Statements};
+use crate::statements::Statements;
 
 pub(super) const BEGIN: &str = "begin";
 pub(super) const COMMIT: &str = "commit";
@@ -80,25 +81,15 @@ const CONTROL: [(&str, &str); 9] = [
     ),
 ];
 
-/// Prepares everything; a table that is not there is found out here.
-pub(super) async fn prepare_all(
+/// Prepares these, and writes those of the tables: each is prepared in the batch that needs it
+/// first. A table that has lost its key is found out here.
+pub(super) async fn prepare(
     connection: &mut Connection,
     contract: &Contract,
 ) -> Result<Statements, LoggedError> {
-    let mut rows = Statements::load(connection, contract).await?;
+    let rows = Statements::load(connection, contract).await?;
     for (name, sql) in CONTROL {
         connection.prepare(name, sql)?;
-    }
-    for (index, table) in contract.tables() {
-        rows.prepare(connection, Statement::Select(index))?;
-        rows.prepare(connection, Statement::Upsert(index))?;
-        rows.prepare(connection, Statement::Delete(index))?;
-        let row = |first| {
-            let test = rows.key_test(index, first)?;
-            Ok::<_, LoggedError>(as_text(&table.name, &test))
-        };
-        connection.prepare(&note_name(index), &note(&row(9)?))?;
-        connection.prepare(&complete_name(index), &complete(&row(8)?))?;
     }
     connection.sync();
     connection.flush().await?;
@@ -106,70 +97,4 @@ pub(super) async fn prepare_all(
         Some(error) => Err(ConnectionError::server(Side::Target, error).into()),
         None => Ok(rows),
     }
-}
-
-/// Notes a divergence and the row as it is before the repair.
-pub(super) fn note_name(table: TableIndex) -> String {
-    format!("n{}", table.as_usize())
-}
-
-/// Completes the open divergences of a row with the row as it is afterwards.
-pub(super) fn complete_name(table: TableIndex) -> String {
-    format!("c{}", table.as_usize())
-}
-
-/// One open divergence says that others write to a row, however often they do.
-/// Parameters: table, key, key columns, kind, revisions, op, columns; then the key's values.
-fn note(row: &str) -> String {
-    format!(
-        r#"WITH noted AS (
-             INSERT INTO segue.divergence
-                 ("table", key, key_columns, kind, state, source_rev, target_rev, op_id, columns)
-             SELECT $1::text, $2::bytea, $3::jsonb, $4::text, 'open', $5::int8, $6::int8, $7::uuid,
-                    $8::text[]
-             WHERE $4 <> 'foreign_write' OR NOT EXISTS (
-                 SELECT FROM segue.divergence AS before
-                 WHERE before."table" = $1 AND before.key = $2 AND before.state = 'open'
-                   AND before.kind = 'foreign_write')
-             RETURNING id)
-           INSERT INTO segue.journal (divergence, "table", key, before)
-           SELECT noted.id, $1, $2, {row} FROM noted"#
-    )
-}
-
-/// Parameters: table, key, the key's column names, state, repair, source revision, columns; then the
-/// key's values. Completes every open divergence of the row.
-fn complete(row: &str) -> String {
-    format!(
-        r#"WITH completed AS (
-             UPDATE segue.journal AS entry SET after = {row}
-             FROM segue.divergence AS open
-             WHERE open."table" = $1::text AND open.key = $2::bytea AND open.state = 'open'
-               AND entry.divergence = open.id
-             RETURNING entry.divergence, entry.before, entry.after)
-           UPDATE segue.divergence AS found
-           SET state = CASE
-                   WHEN $4::text <> 'compare' THEN $4
-                   WHEN found.kind = 'foreign_write'
-                        AND completed.before IS NOT DISTINCT FROM completed.after THEN 'ignored'
-                   ELSE 'repaired' END,
-               repair = $5::text,
-               repaired_at = CASE WHEN $4 <> 'open' THEN clock_timestamp() END,
-               source_rev = coalesce(found.source_rev, $6::int8),
-               columns = CASE cardinality(found.columns) WHEN 0 THEN $7::text[]
-                         ELSE found.columns END,
-               key_columns = coalesce(
-                   (SELECT jsonb_object_agg(part.key, part.value)
-                    FROM jsonb_each(coalesce(completed.before, completed.after)) AS part
-                    WHERE part.key = ANY ($3::text[])), found.key_columns)
-           FROM completed WHERE found.id = completed.divergence"#
-    )
-}
-
-/// The row as column and text, rendered by the server that knows its types.
-fn as_text(name: &str, key_test: &str) -> String {
-    format!(
-        "(SELECT jsonb_object_agg(part.key, part.value) FROM jsonb_each_text(\
-         (SELECT to_jsonb(t) FROM {name} AS t WHERE {key_test})) AS part)"
-    )
 }

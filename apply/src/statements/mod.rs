@@ -1,11 +1,13 @@
 //! Reading and writing the contract's tables by key.
 //!
-//! SQL is written once per table and prepared once per session; values travel in the form that the
-//! contract gives their column. Does not lock entries and does not decide: those who use it do.
+//! SQL is written once per table and prepared when a session first needs it; values travel in the
+//! form that the contract gives their column. Does not lock entries and does not decide: those who
+//! use it do.
 
+mod prepared;
 mod sql;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use bytes::Bytes;
 use control::Side;
@@ -17,6 +19,7 @@ use protocol::row::{Datum, Image, RowKey};
 use crate::connection::{Connection, EncodeError, Format, Parameter, Values};
 use crate::session::{self, SessionError};
 
+use prepared::{Prepared, STATEMENT_COUNT_MAX};
 use sql::{KeyColumn, TableSql};
 
 /// Before a table's number, the name of its prepared upsert.
@@ -31,21 +34,32 @@ pub enum Statement {
     Upsert(TableIndex),
     /// The row with a key is gone.
     Delete(TableIndex),
+    /// The row with a key was found to differ, and is so now.
+    Note(TableIndex),
+    /// What was found of the row with a key is over, and it is so now.
+    Complete(TableIndex),
 }
 
 impl Statement {
     const fn table(self) -> TableIndex {
         match self {
-            Self::Select(table) | Self::Upsert(table) | Self::Delete(table) => table,
+            Self::Select(table)
+            | Self::Upsert(table)
+            | Self::Delete(table)
+            | Self::Note(table)
+            | Self::Complete(table) => table,
         }
     }
 
-    fn name(self) -> String {
+    /// The name under which it is prepared.
+    pub(crate) fn name(self) -> String {
         let table = self.table().as_usize();
         match self {
             Self::Select(_) => format!("s{table}"),
             Self::Upsert(_) => format!("{UPSERT}{table}"),
             Self::Delete(_) => format!("d{table}"),
+            Self::Note(_) => format!("n{table}"),
+            Self::Complete(_) => format!("c{table}"),
         }
     }
 }
@@ -77,7 +91,7 @@ pub struct Statements {
     /// Under which each table's upsert is prepared: the name that every early write says.
     upsert_names: Vec<String>,
     side: Side,
-    prepared: HashSet<Statement>,
+    prepared: Prepared,
 }
 
 /// A value on its way into a parameter.
@@ -131,36 +145,70 @@ impl Statements {
             upsert_names: names.collect(),
             tables: tables.map(of_table).collect::<Result<_, _>>()?,
             side: connection.side(),
-            prepared: HashSet::new(),
+            prepared: Prepared::new(STATEMENT_COUNT_MAX),
         })
     }
 
-    /// Adds the preparation of `statement` to the connection's buffer, unless it has been added
-    /// before; says whether it was. The caller ends it with a Sync of its own or is sure that
-    /// nothing before it in the same batch can fail.
+    /// Begins to use statements: those used before may be given up for those that are prepared from
+    /// here on, and no others. A session holds 1,000, or what one turn needs.
+    pub const fn turn(&mut self) {
+        self.prepared.turn();
+    }
+
+    /// Adds the preparation of `statement` to the connection's buffer, unless the session has it.
+    /// Part of the batch in which it is used: whether that ran, [`Self::proven`] or
+    /// [`Self::retract`] is to be told.
     pub fn prepare(
         &mut self,
         connection: &mut Connection,
         statement: Statement,
     ) -> Result<bool, WriteError> {
-        if self.prepared.contains(&statement) {
+        if self.prepared.touch(statement) {
             return Ok(false);
         }
         let sql = self.table(statement.table())?.text(statement);
-        // What was forgotten may still be there, for a table as it was.
-        connection.prepare_again(&statement.name(), &sql)?;
-        self.prepared.insert(statement);
+        for closed in self.prepared.add(statement) {
+            connection.close_statement(&closed.name())?;
+        }
+        connection.prepare(&statement.name(), &sql)?;
         Ok(true)
+    }
+
+    /// As [`Self::prepare`], with a Sync of its own, so that what fails before or behind it does not
+    /// touch it; says whether there is anything to be answered. If that is an error, [`Self::forget`]
+    /// is to be told.
+    pub fn prepare_apart(
+        &mut self,
+        connection: &mut Connection,
+        statement: Statement,
+    ) -> Result<bool, WriteError> {
+        let is_added = self.prepare(connection, statement)?;
+        if is_added {
+            connection.sync();
+            self.proven();
+        }
+        Ok(is_added)
+    }
+
+    /// All that was added has run.
+    pub fn proven(&mut self) {
+        self.prepared.proven();
+    }
+
+    /// A batch has failed: what was prepared in it is prepared again.
+    pub fn retract(&mut self) {
+        self.prepared.retract();
     }
 
     /// The preparation of `statement` failed.
     pub fn forget(&mut self, statement: Statement) {
-        self.prepared.remove(&statement);
+        self.prepared.forget(statement);
     }
 
     /// The table may not be what its statements were prepared for.
     pub fn forget_table(&mut self, table: TableIndex) {
-        self.prepared.retain(|statement| statement.table() != table);
+        self.prepared
+            .forget_all(|statement| statement.table() == table);
     }
 
     /// Adds a read of the row with this key: one result set with at most one row, for
@@ -248,14 +296,8 @@ impl Statements {
         ))
     }
 
-    /// The test for the row with a key, its values as parameters from `first` on; for statements of
-    /// the caller's own.
-    pub(crate) fn key_test(&self, index: TableIndex, first: usize) -> Result<String, WriteError> {
-        Ok(self.table(index)?.with_key(first))
-    }
-
-    /// The values for [`Self::key_test`]. Keys are stored as the source has them: only for the target
-    /// are they rewritten.
+    /// The values that find the row with this key. Keys are stored as the source has them: only for
+    /// the target are they rewritten.
     pub(crate) fn key_values(&self, key: &RowKey) -> Result<Vec<Value>, WriteError> {
         let values = key.values();
         let pairs = self.table(key.table())?.key_forms().zip(&values);

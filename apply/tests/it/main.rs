@@ -11,4 +11,6 @@ mod early;
 #[cfg(test)]
 mod ground;
 #[cfg(test)]
+mod many_tables;
+#[cfg(test)]
 mod sessions;

@@ -1,6 +1,8 @@
 //! The text of the statements. Names are always quoted, operators and types always qualified: the
 //! search path of a target session holds `pg_catalog` only.
 
+mod findings;
+
 use protocol::contract::{Form, KeyForm, Table, quote_identifier};
 
 use super::Statement;
@@ -101,6 +103,8 @@ impl TableSql {
             }
             Statement::Delete(_) => format!("DELETE FROM {name} WHERE {}", self.with_key(1)),
             Statement::Upsert(_) => self.upsert(),
+            Statement::Note(_) => self.note(),
+            Statement::Complete(_) => self.complete(),
         }
     }
 
