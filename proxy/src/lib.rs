@@ -27,6 +27,7 @@ pub mod settings;
 mod source;
 mod startup;
 mod statistics;
+mod table_totals;
 mod tls;
 mod worker;
 
@@ -74,6 +75,7 @@ pub async fn run(
         workers: asked.clone(),
         visits: Visits::new(numbers.clone()),
         rates: Arc::new(Rates::new(Instant::now())),
+        tables: Arc::default(),
         source: config.source.clone(),
         capture: capture.clone(),
     });
@@ -103,10 +105,10 @@ pub async fn run(
     }
     ready(listeners.iter().map(Listener::place).collect());
 
-    let rates = Arc::clone(&console.rates);
+    let (rates, tables) = (Arc::clone(&console.rates), Arc::clone(&console.tables));
     let sampling = CancellationToken::new();
     let until = sampling.clone();
-    let sampler = tokio::spawn(async move { rates.sample(&asked, until).await });
+    let sampler = tokio::spawn(async move { rates.sample(&tables, &asked, until).await });
     drop(console);
 
     let acceptors = TaskTracker::new();

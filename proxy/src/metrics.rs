@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
 
+use crate::capture::TableCount;
 use crate::registry::Progress;
 
 /// Clients connected.
@@ -39,6 +40,13 @@ pub(crate) const BREAKER: &str = "segue_mirror_breaker_open";
 pub(crate) const CATALOG_READS: &str = "segue_proxy_catalog_reads_total";
 /// Tables read with them.
 pub(crate) const CATALOG_TABLES_READ: &str = "segue_proxy_catalog_tables_read_total";
+
+/// Captured rows that were committed, by table.
+pub(crate) const TABLE_ROWS: &str = "segue_proxy_captured_rows_total";
+/// Statements that ran with a hidden column, by table.
+pub(crate) const TABLE_STATEMENTS: &str = "segue_proxy_table_captured_statements_total";
+/// Transactions that wrote to a table and were left to the stream, by table and reason.
+pub(crate) const TABLE_DEFERRED: &str = "segue_proxy_table_deferred_transactions_total";
 
 /// Clients by what they are at.
 pub(crate) const CLIENTS_IN_STATE: &str = "segue_proxy_client_states_count";
@@ -123,6 +131,20 @@ pub(crate) fn catalog_read() {
 
 pub(crate) fn catalog_tables_read(count: usize) {
     counter!(CATALOG_TABLES_READ).increment(count.try_into().unwrap_or(u64::MAX));
+}
+
+/// What has become of writes to a table since this was recorded last. The names are those of the
+/// contract's tables.
+pub(crate) fn table(table: &str, count: &TableCount) {
+    counter!(TABLE_ROWS, "table" => table.to_owned()).increment(count.rows);
+    counter!(TABLE_STATEMENTS, "table" => table.to_owned()).increment(count.statements);
+    for (reason, transactions) in &count.deferred {
+        let labels = [
+            ("table", table.to_owned()),
+            ("reason", reason.label().to_owned()),
+        ];
+        counter!(TABLE_DEFERRED, &labels).increment(*transactions);
+    }
 }
 
 /// What clients of one class have moved since this was recorded last.

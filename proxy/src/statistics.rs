@@ -4,6 +4,7 @@
 //! on their way. Does not count anything itself.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics;
 use crate::registry::{Pause, Progress, Totals, Workers};
+use crate::table_totals::TableTotals;
 
 /// How often workers are asked: what a dashboard shows is no older.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -91,11 +93,17 @@ impl Rates {
     }
 
     /// Samples until it is cancelled. What is moved after the last sample is not recorded.
-    pub(crate) async fn sample(&self, workers: &Workers, end: CancellationToken) {
+    pub(crate) async fn sample(
+        &self,
+        tables: &Arc<TableTotals>,
+        workers: &Workers,
+        end: CancellationToken,
+    ) {
         let mut ticks = tokio::time::interval(PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while end.run_until_cancelled(ticks.tick()).await.is_some() {
             let totals = workers.totals().await;
+            tables.gather(workers).await;
             let last = self.put(totals, Instant::now());
             metrics::moved("mirrored", totals.mirrored - last.mirrored);
             metrics::moved("passed_through", totals.passed - last.passed);

@@ -112,15 +112,17 @@ async fn serve(shared: Shared, mut accepted: mpsc::Receiver<Accepted>) {
     } = shared;
     let registry = Registry::new(numbers);
     // Ends with the runtime: until the last session has, there is something to ask.
+    let capture = capture.map(|source| Rc::new(source.capture()));
+    let tables = capture.as_ref().map(|capture| capture.tables());
     drop(tokio::task::spawn_local(
-        attendant.attend(Rc::clone(&registry)),
+        attendant.attend(Rc::clone(&registry), tables),
     ));
     let surroundings = Rc::new(Surroundings {
         source: Source::new(&config.source),
         authenticator,
         config,
         settings: settings.clone(),
-        capture: capture.map(|source| Rc::new(source.capture())),
+        capture,
         registry,
         spares: Rc::default(),
         console,

@@ -153,9 +153,12 @@ async fn writes_and_what_became_of_them_are_shown() {
     .await
     .unwrap();
     let tables = tool::psql(&admin, "SHOW TABLES").unwrap();
-    assert!(tables.contains("public|item|yes||async"), "{tables}");
     assert!(
-        tables.contains("public|loose|no|not_in_contract|off"),
+        tables.contains("public|item|yes||async|2|1|1|unkeyed=1\n"),
+        "{tables}"
+    );
+    assert!(
+        tables.contains("public|loose|no|not_in_contract|off||||\n"),
         "{tables}"
     );
     let captured = proxied.connect().await.unwrap();

@@ -2,6 +2,8 @@
 //!
 //! Does not measure: it counts what is read.
 
+use std::collections::HashSet;
+
 use harness::{Database, Pair, Segue, ServerOptions, server, tool};
 
 use crate::endpoint::get;
@@ -116,12 +118,20 @@ async fn only_what_has_changed_of_what_is_carried_is_read() {
     ground.target_shows("SELECT word FROM part_3", "some").await;
     let tables = tool::psql(&reader.admin, "SHOW TABLES").unwrap();
     for row in [
-        "part_3|yes||async",
-        "parted_1|yes||async",
-        "unrelated_7|no|not_in_contract|off",
+        "part_3|yes||async|1|1|0|",
+        "parted_1|yes||async||||",
+        "unrelated_7|no|not_in_contract|off||||",
     ] {
         assert!(tables.contains(&format!("public|{row}\n")), "{row}");
     }
+    let (_, metrics) = get(reader.metrics, "/metrics", "Host: localhost\r\n").await;
+    let counted = metrics.lines().filter(|line| line.contains("{table="));
+    let counted: HashSet<_> = counted.collect();
+    let expected = HashSet::from([
+        "segue_proxy_captured_rows_total{table=\"public.part_3\"} 1",
+        "segue_proxy_table_captured_statements_total{table=\"public.part_3\"} 1",
+    ]);
+    assert_eq!(counted, expected, "only of tables that were written to");
 }
 
 #[tokio::test]

@@ -33,6 +33,7 @@ use crate::mirroring::CaptureSource;
 use crate::registry::Workers;
 use crate::settings::LiveSettings;
 use crate::statistics::Rates;
+use crate::table_totals::TableTotals;
 
 /// How many commands a text holds, or what the first that is none is told. Carries nothing out: for
 /// whoever wants to know that no text harms the console.
@@ -51,6 +52,7 @@ pub(crate) struct Console {
     pub(crate) workers: Workers,
     pub(crate) visits: Arc<Visits>,
     pub(crate) rates: Arc<Rates>,
+    pub(crate) tables: Arc<TableTotals>,
     pub(crate) source: Dsn,
     /// Nothing if no writes are captured.
     pub(crate) capture: Option<CaptureSource>,

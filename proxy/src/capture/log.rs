@@ -2,11 +2,13 @@
 //!
 //! Does not hold rows beyond their transaction, and never waits.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use apply::{EarlyRow, EarlyTransaction, EarlyWrite};
 use bytes::Bytes;
+use protocol::contract::TableIndex;
 use protocol::decide::record::{RecordError, ValueFormat, decode};
 use protocol::decide::statement::{
     Captured, DeferReason, MirrorChoice, SessionEffect, Statement, Write, WriteKind,
@@ -117,11 +119,29 @@ impl TransactionLog {
         tag: &[u8],
     ) -> Option<Delivery> {
         self.changed_schema |= statement.is_ok_and(|it| it.session == SessionEffect::Ddl);
+        self.note_table(statement, tag);
         let outcome = self.transaction.completed(statement, tag);
         if tag == b"COMMIT" {
             self.schema_may_show();
         }
         self.settle(outcome)
+    }
+
+    /// What the log brings is counted by table, as far as the text tells it.
+    fn note_table(&mut self, statement: Result<&Statement, DeferReason>, tag: &[u8]) {
+        let oid = match statement {
+            Ok(statement) => match &statement.write {
+                Write::Captured(it) if self.transaction.is_deferred() => Some(it.table_oid),
+                Write::Captured(_) => None,
+                Write::None | Write::Deferred(_) | Write::Suspect(_) | Write::Outside(_) => {
+                    statement.deferred_oid
+                }
+            },
+            Err(_) => None,
+        };
+        if let Some(table) = oid.and_then(|oid| self.capture.table(oid)) {
+            self.transaction.wrote_to(table, tag);
+        }
     }
 
     /// `PortalSuspended` of a statement that writes so, if that is known.
@@ -155,7 +175,9 @@ impl TransactionLog {
                 let view = self.capture.view();
                 match self.answer(&view, &rows) {
                     MirrorChoice::Off => {
-                        self.deferred(&view, Some(xid), DeferReason::MirrorOff);
+                        let reason = DeferReason::MirrorOff;
+                        let tables: HashSet<_> = rows.iter().map(|row| row.key.table()).collect();
+                        self.deferred(&view, Some(xid), reason, tables);
                         None
                     }
                     MirrorChoice::Async => {
@@ -170,9 +192,13 @@ impl TransactionLog {
                     }
                 }
             }
-            Outcome::Deferred { xid, reason } => {
+            Outcome::Deferred {
+                xid,
+                reason,
+                tables,
+            } => {
                 let view = self.capture.view();
-                self.deferred(&view, xid, reason);
+                self.deferred(&view, xid, reason, tables);
                 self.cannot_wait(reason)
             }
         }
@@ -204,6 +230,9 @@ impl TransactionLog {
         rows: Vec<TransactionRow>,
     ) -> Option<MirrorTransaction> {
         self.capture.counters.captured();
+        for row in &rows {
+            self.capture.tables.row(row.key.table());
+        }
         let op_id = view.op_id(xid);
         let rows = rows.into_iter().map(|row| early_row(view.epoch, row));
         let Ok(rows) = rows.collect() else {
@@ -224,8 +253,17 @@ impl TransactionLog {
         })
     }
 
-    fn deferred(&self, view: &CatalogView, xid: Option<Xid>, reason: DeferReason) {
+    fn deferred(
+        &self,
+        view: &CatalogView,
+        xid: Option<Xid>,
+        reason: DeferReason,
+        tables: impl IntoIterator<Item = TableIndex>,
+    ) {
         self.capture.counters.deferred(reason.label());
+        for table in tables {
+            self.capture.tables.deferred(table, reason);
+        }
         if let Some(xid) = xid {
             let op = view.op_id(xid);
             self.capture.mirror.note_deferred(op, reason.label());

@@ -8,6 +8,7 @@ mod cache;
 mod log;
 mod session_state;
 mod shape;
+mod tables;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -15,8 +16,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use protocol::contract::TableIndex;
 use protocol::decide::statement::{
-    Analysis, DeferReason, Mode, SessionKnowledge, Template, analyze,
+    Analysis, Captured, DeferReason, Mode, SessionKnowledge, Template, analyze,
 };
 
 use crate::catalog::{CatalogHandle, CatalogView};
@@ -24,6 +26,7 @@ use crate::mirror::{Counters, MirrorHandle};
 use cache::{AnalysisCache, CacheKey};
 
 pub use log::{Delivery, TransactionLog};
+pub(crate) use tables::{TableCount, TableCounts};
 
 /// A statement that brought more rows than this is bulk: not captured the next time.
 const BULK_ROWS: usize = 100;
@@ -40,6 +43,7 @@ pub struct Capture {
     cache: RefCell<AnalysisCache>,
     mirror: MirrorHandle,
     counters: Arc<Counters>,
+    tables: Rc<TableCounts>,
     /// How long a write may wait for the catalog behind a schema change.
     catalog_wait: Duration,
 }
@@ -48,8 +52,10 @@ impl Capture {
     /// For one worker.
     pub fn new(catalog: CatalogHandle, mirror: MirrorHandle) -> Self {
         let counters = mirror.counters();
+        let view = catalog.view();
         Self {
-            view: RefCell::new(Rc::new(catalog.view())),
+            tables: Rc::new(TableCounts::of(&view.facts.contract)),
+            view: RefCell::new(Rc::new(view)),
             catalog,
             cache: RefCell::default(),
             mirror,
@@ -86,8 +92,21 @@ impl Capture {
     }
 
     /// A statement has run under capture.
-    pub fn captured_statement(&self) {
+    pub fn captured_statement(&self, captured: &Captured) {
         self.counters.captured_statement();
+        if let Some(table) = self.table(captured.table_oid) {
+            self.tables.statement(table);
+        }
+    }
+
+    /// What is counted of the tables that this worker's clients write to.
+    pub(crate) fn tables(&self) -> Rc<TableCounts> {
+        Rc::clone(&self.tables)
+    }
+
+    /// The carried table with this OID.
+    fn table(&self, oid: u32) -> Option<TableIndex> {
+        self.view().facts.tables.get(&oid)?.table
     }
 
     /// What `text` does in this session, and the text to send instead if it is captured.
@@ -170,6 +189,10 @@ impl Capture {
         let mut view = self.view.borrow_mut();
         if !self.catalog.is_current(&view) {
             *view = Rc::new(self.catalog.view());
+            // While a change of the schema has not been read, nothing is carried, and nothing counted.
+            if view.facts.is_known() {
+                self.tables.change(&view.facts.contract);
+            }
         }
         Rc::clone(&view)
     }

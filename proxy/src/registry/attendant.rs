@@ -6,6 +6,8 @@ use std::rc::Rc;
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::capture::{TableCount, TableCounts};
+
 use super::{ClientRow, Registry, Totals, Workers};
 
 /// Questions that may wait for a worker: there are a few who ask, one question each at a time.
@@ -19,6 +21,8 @@ pub(super) enum Question {
     Clients(oneshot::Sender<Vec<ClientRow>>),
     /// What has been moved since the start.
     Totals(oneshot::Sender<Totals>),
+    /// What has been counted of tables since this was asked last.
+    Tables(oneshot::Sender<Vec<(String, TableCount)>>),
     /// Keep sessions from beginning anything; answered once all rest.
     Pause(oneshot::Sender<()>),
     /// Let them go on.
@@ -40,18 +44,23 @@ pub(crate) fn attendants(count: usize) -> (Workers, Vec<Attendant>) {
 }
 
 impl Attendant {
-    /// Answers for `registry` until nobody can ask any more. Runs on the worker's thread.
-    pub(crate) async fn attend(mut self, registry: Rc<Registry>) {
+    /// Answers for `registry`, and for the tables if writes are captured, until nobody can ask any
+    /// more. Runs on the worker's thread.
+    pub(crate) async fn attend(mut self, registry: Rc<Registry>, tables: Option<Rc<TableCounts>>) {
         while let Some(question) = self.0.recv().await {
-            answer(question, &registry);
+            answer(question, &registry, tables.as_deref());
         }
     }
 }
 
-fn answer(question: Question, registry: &Rc<Registry>) {
+fn answer(question: Question, registry: &Rc<Registry>, tables: Option<&TableCounts>) {
     match question {
         Question::Clients(answer) => drop(answer.send(registry.rows())),
         Question::Totals(answer) => drop(answer.send(registry.totals())),
+        Question::Tables(answer) => {
+            let taken = tables.map(TableCounts::take).unwrap_or_default();
+            drop(answer.send(taken));
+        }
         Question::Pause(answer) => {
             registry.pause();
             let registry = Rc::clone(registry);

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::attendant::Question;
 use super::{ClientRow, Totals};
+use crate::capture::TableCount;
 
 /// Whether sessions are kept from beginning anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +51,11 @@ impl Workers {
             all += totals;
         }
         all
+    }
+
+    /// What has been counted of tables since this was asked last; a table may come several times.
+    pub(crate) async fn tables(&self) -> Vec<(String, TableCount)> {
+        self.ask_all(Question::Tables).await.concat()
     }
 
     /// Ends one client's session; false if there is none with this number.

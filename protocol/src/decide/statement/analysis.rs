@@ -9,7 +9,7 @@
 use pg_query::NodeEnum;
 use pg_query::protobuf::RawStmt;
 
-use super::dml::{self, Capturable, Scope};
+use super::dml::{self, Capturable, Scope, Target};
 use super::facts::{CatalogFacts, MirrorChoice, SessionKnowledge};
 use super::rewrite::{Addition, addition, rewritten};
 use super::tokens::Tokens;
@@ -136,6 +136,9 @@ impl TextReader<'_> {
         if calls.user_function && statement.write == Write::None {
             statement.write = Write::Suspect(DeferReason::UserFunction);
         }
+        if matches!(statement.write, Write::Deferred(_)) {
+            statement.deferred_oid = named(node, self.grounds);
+        }
         let addition = capturable.map(|it| {
             statement.write = Write::Captured(Captured {
                 kind: it.kind,
@@ -186,6 +189,26 @@ fn capture<'a>(
     })
 }
 
+/// The table that the statement names to write to, if the catalog knows it.
+fn named(node: &NodeEnum, grounds: Result<Scope<'_>, DeferReason>) -> Option<u32> {
+    let relation = match node {
+        NodeEnum::InsertStmt(statement) => statement.relation.as_ref(),
+        NodeEnum::UpdateStmt(statement) => statement.relation.as_ref(),
+        NodeEnum::DeleteStmt(statement) => statement.relation.as_ref(),
+        NodeEnum::MergeStmt(statement) => statement.relation.as_ref(),
+        NodeEnum::CopyStmt(statement) if statement.is_from => statement.relation.as_ref(),
+        NodeEnum::TruncateStmt(statement) => match statement.relations.first()?.node.as_ref()? {
+            NodeEnum::RangeVar(name) => Some(name),
+            _ => None,
+        },
+        _ => None,
+    };
+    match grounds.ok()?.target(Some(relation?)) {
+        Target::Table(oid, _) => Some(oid),
+        Target::Outside(_) | Target::Unclear(_) => None,
+    }
+}
+
 fn is_set(tree: &RawStmt) -> bool {
     let node = tree.stmt.as_ref().and_then(|it| it.node.as_ref());
     matches!(node, Some(NodeEnum::VariableSetStmt(_)))
@@ -219,6 +242,7 @@ impl Default for Statement {
             session: SessionEffect::None,
             write: Write::None,
             touches_durability: false,
+            deferred_oid: None,
         }
     }
 }

@@ -105,6 +105,9 @@ pub struct Statement {
     /// Whether it may change `synchronous_commit`: rows captured before it in the same transaction
     /// are no longer known to be durable when it commits (rule 12).
     pub touches_durability: bool,
+    /// Of a write that is left to the stream the table that its text names, where the catalog knows
+    /// it; the first of several.
+    pub deferred_oid: Option<u32>,
 }
 
 /// What a statement does to the client's transaction.

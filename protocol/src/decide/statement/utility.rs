@@ -47,6 +47,7 @@ pub(super) fn effects(node: &NodeEnum, scope: Option<Scope<'_>>) -> Statement {
             session: SessionEffect::Changes,
             write: Write::Suspect(DeferReason::Procedure),
             touches_durability: true,
+            deferred_oid: None,
         },
         NodeEnum::ExecuteStmt(_) => Statement {
             session: SessionEffect::Changes,

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use super::statement::{DeferReason, Statement, TransactionEffect, Write};
+use crate::contract::TableIndex;
 use crate::lsn::Lsn;
 use crate::row::{Image, RowKey};
 use crate::xid::Xid;
@@ -20,6 +21,8 @@ pub const ROWS_MAX: usize = 1000;
 pub const BYTES_MAX: usize = 1 << 20;
 /// Open savepoints that are followed; a client that never releases them must not grow us.
 const SAVEPOINTS_MAX: usize = 1000;
+/// Tables of a transaction left to the stream that are told; more are only not counted.
+const TABLES_MAX: usize = 100;
 /// What a row costs besides its values.
 const ROW_OVERHEAD: usize = 128;
 
@@ -59,6 +62,8 @@ pub enum Outcome {
         xid: Option<Xid>,
         /// Why.
         reason: DeferReason,
+        /// The tables that it is known to have written to, each once.
+        tables: Vec<TableIndex>,
     },
 }
 
@@ -88,6 +93,7 @@ struct Savepoint {
     rows: usize,
     size: usize,
     standing: Standing,
+    tables: usize,
 }
 
 /// The transaction that a session is in.
@@ -103,6 +109,8 @@ pub struct ClientTransaction {
     statement_size: usize,
     standing: Standing,
     savepoints: Vec<Savepoint>,
+    /// Those that it has written to otherwise than by `rows`.
+    tables: Vec<TableIndex>,
 }
 
 impl ClientTransaction {
@@ -130,12 +138,28 @@ impl ClientTransaction {
     /// The transaction is left to the stream, for the first reason given.
     pub fn defer(&mut self, reason: DeferReason) {
         self.standing.deferred.get_or_insert(reason);
+        for row in &self.rows {
+            note(&mut self.tables, row.key.table());
+        }
         // What a savepoint could bring back is kept.
         let (rows, size) = self
             .savepoints
             .last()
             .map_or((0, 0), |last| (last.rows, last.size));
         self.truncate(rows, size);
+    }
+
+    /// Whether it is left to the stream as far as it has come.
+    pub const fn is_deferred(&self) -> bool {
+        self.standing.deferred.is_some()
+    }
+
+    /// A statement that is about to be [`Self::completed`] with this command tag has written to this
+    /// table, if it wrote, and its rows are not captured or of no use.
+    pub fn wrote_to(&mut self, table: TableIndex, tag: &[u8]) {
+        if Tag::of(tag).wrote_rows() != Some(0) {
+            note(&mut self.tables, table);
+        }
     }
 
     /// A statement has ended with this command tag. `statement` is what the analysis said of it,
@@ -287,6 +311,7 @@ impl ClientTransaction {
             rows: self.rows.len(),
             size: self.size,
             standing: self.standing,
+            tables: self.tables.len(),
         });
     }
 
@@ -299,6 +324,7 @@ impl ClientTransaction {
         if let Some(savepoint) = self.savepoints.last() {
             let (rows, size) = (savepoint.rows, savepoint.size);
             self.standing = savepoint.standing;
+            self.tables.truncate(savepoint.tables);
             self.truncate(rows, size);
         }
     }
@@ -327,22 +353,45 @@ impl ClientTransaction {
             suspect,
             outside,
         } = ended.standing;
-        let xid = ended.xid;
+        let (xid, mut tables) = (ended.xid, ended.tables);
         match (deferred, ended.xid) {
-            (Some(reason), _) => Some(Outcome::Deferred { xid, reason }),
+            (Some(reason), _) => Some(Outcome::Deferred {
+                xid,
+                reason,
+                tables,
+            }),
             (None, Some(id)) if !ended.rows.is_empty() => Some(match suspect {
-                Some(reason) => Outcome::Deferred { xid, reason },
+                Some(reason) => {
+                    for row in &ended.rows {
+                        note(&mut tables, row.key.table());
+                    }
+                    Outcome::Deferred {
+                        xid,
+                        reason,
+                        tables,
+                    }
+                }
                 None => Outcome::Committed {
                     xid: id,
                     rows: last_versions(ended.rows),
                 },
             }),
-            (None, _) => outside.map(|reason| Outcome::Deferred { xid: None, reason }),
+            (None, _) => outside.map(|reason| Outcome::Deferred {
+                xid: None,
+                reason,
+                tables,
+            }),
         }
     }
 
     fn forget(&mut self) {
         *self = Self::default();
+    }
+}
+
+fn note(tables: &mut Vec<TableIndex>, table: TableIndex) {
+    if tables.len() < TABLES_MAX && !tables.contains(&table) {
+        tables.push(table);
     }
 }
 

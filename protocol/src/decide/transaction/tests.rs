@@ -536,10 +536,44 @@ fn a_deferred_transaction_still_tells_its_xid() {
     let deferred = |xid| Outcome::Deferred {
         xid,
         reason: DeferReason::Bulk,
+        tables: Vec::new(),
     };
     let late = run(&[begin(), bulk.clone(), Row(1), commit()]);
     assert_eq!(late, [deferred(Some(Xid::new(9)))]);
     assert_eq!(run(&[bulk, Idle]), [deferred(None)]);
+}
+
+#[test]
+fn what_is_left_to_the_stream_tells_its_tables() {
+    let mut transaction = ClientTransaction::default();
+    let bulk = |table, tag: &[u8], transaction: &mut ClientTransaction| {
+        transaction.wrote_to(TableIndex::new(table), tag);
+        let write = statement(Write::Deferred(DeferReason::Bulk));
+        transaction.completed(Ok(&write), tag)
+    };
+    transaction.captured(Xid::new(9), row(1, b"a"));
+    transaction.completed(Ok(&statement(Write::Captured(form()))), b"UPDATE 1");
+    transaction.save("s".to_owned());
+    bulk(5, b"UPDATE 500", &mut transaction);
+    transaction.rollback_to("s");
+    bulk(3, b"UPDATE 500", &mut transaction);
+    bulk(4, b"UPDATE 0", &mut transaction);
+    bulk(3, b"TRUNCATE TABLE", &mut transaction);
+    let outcome = transaction.completed(
+        Ok(&Statement {
+            transaction: Effect::Commit,
+            ..Statement::default()
+        }),
+        b"COMMIT",
+    );
+    let tables = [3, 0].map(TableIndex::new).to_vec();
+    let (xid, reason) = (Some(Xid::new(9)), DeferReason::Bulk);
+    let expected = Outcome::Deferred {
+        xid,
+        reason,
+        tables,
+    };
+    assert_eq!(outcome, Some(expected));
 }
 
 #[test]

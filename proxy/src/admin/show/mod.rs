@@ -49,7 +49,7 @@ pub(super) async fn table(console: &Console, subject: Subject) -> Table {
         Subject::Servers => servers::rows(&console.source, console.workers.clients().await),
         Subject::State => state::rows(console, console.workers.totals().await),
         Subject::Stats => stats::rows(console, console.workers.totals().await),
-        Subject::Tables => tables::rows(console.capture.as_ref()).await,
+        Subject::Tables => tables::rows(console).await,
         Subject::Version => help::version(),
     };
     Table {

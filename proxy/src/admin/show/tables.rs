@@ -9,8 +9,9 @@ use std::time::Duration;
 use protocol::decide::statement::{CatalogFacts, DeferReason, MirrorChoice, TableFacts};
 
 use super::mirror::mode;
+use crate::admin::Console;
 use crate::admin::table::{Columns, Kind, Value};
-use crate::mirroring::CaptureSource;
+use crate::capture::TableCount;
 
 pub(super) const COLUMNS: Columns = &[
     ("schema", Kind::Text),
@@ -18,6 +19,10 @@ pub(super) const COLUMNS: Columns = &[
     ("captured", Kind::Text),
     ("reason", Kind::Text),
     ("mirror", Kind::Text),
+    ("captured_rows", Kind::Count),
+    ("captured_statements", Kind::Count),
+    ("deferred_xact_count", Kind::Count),
+    ("deferred_by_reason", Kind::Text),
 ];
 
 /// PostgreSQL's own: nobody wants to see them mirrored.
@@ -26,10 +31,11 @@ const SYSTEM_SCHEMAS: [&str; 3] = ["pg_catalog", "information_schema", "pg_toast
 /// How long the source is waited for.
 const SOURCE_PATIENCE: Duration = Duration::from_secs(5);
 
-pub(super) async fn rows(capture: Option<&CaptureSource>) -> Vec<Vec<Value>> {
-    let Some(capture) = capture else {
+pub(super) async fn rows(console: &Console) -> Vec<Vec<Value>> {
+    let Some(capture) = &console.capture else {
         return Vec::new();
     };
+    console.tables.gather(&console.workers).await;
     let view = capture.catalog.view();
     let usual = mode(capture.mirror.mode());
     let chosen = |facts: &TableFacts| view.choice(facts.table?);
@@ -47,15 +53,40 @@ pub(super) async fn rows(capture: Option<&CaptureSource>) -> Vec<Vec<Value>> {
     let row = |(schema, table, facts): (&str, &str, Option<&TableFacts>)| {
         let reason = facts.map_or(Some(DeferReason::NotInContract), obstacle);
         let mode = facts.and_then(chosen).map_or(usual, choice);
-        vec![
+        let mut row = vec![
             schema.into(),
             table.into(),
             if reason.is_none() { "yes" } else { "no" }.into(),
             reason.map(DeferReason::label).into(),
             if reason.is_none() { mode } else { "off" }.into(),
-        ]
+        ];
+        let index = facts.and_then(|it| it.table);
+        let carried = index.and_then(|index| view.facts.contract.table(index));
+        // What is written to a partition is counted with the table that it is of.
+        let counted = carried.filter(|it| it.schema == schema && it.relation == table);
+        row.extend(counts(
+            counted.map(|it| console.tables.of(&it.name).unwrap_or_default()),
+        ));
+        row
     };
     tables.into_iter().map(row).collect()
+}
+
+fn counts(count: Option<TableCount>) -> [Value; 4] {
+    let Some(count) = count else {
+        return [const { Value::Null }; 4];
+    };
+    let deferred: u64 = count.deferred.iter().map(|(_, count)| count).sum();
+    let reasons = count.deferred.iter();
+    let reasons: Vec<_> = reasons
+        .map(|(reason, count)| format!("{}={count}", reason.label()))
+        .collect();
+    [
+        count.rows.into(),
+        count.statements.into(),
+        deferred.into(),
+        (!reasons.is_empty()).then(|| reasons.join(" ")).into(),
+    ]
 }
 
 const fn choice(choice: MirrorChoice) -> &'static str {

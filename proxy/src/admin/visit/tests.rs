@@ -38,6 +38,7 @@ fn console() -> Arc<Console> {
         workers,
         visits: Visits::new(registry::Numbers::default()),
         rates: Arc::new(Rates::new(Instant::now())),
+        tables: Arc::default(),
         source: source.unwrap(),
         capture: None,
     })

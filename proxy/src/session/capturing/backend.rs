@@ -133,11 +133,11 @@ impl Capturing {
             (None, Some(reason)) => Err(reason),
             (None, None) => return None,
         };
-        if let (Some(rows), Some(_)) =
+        if let (Some(rows), Some(captured)) =
             (tag.as_ref().and_then(CommandTag::rows), run.captured(index))
         {
             let count = usize::try_from(rows).unwrap_or(usize::MAX);
-            self.capture.captured_statement();
+            self.capture.captured_statement(&captured);
             self.capture.saw_rows(&run.analysis, count);
         }
         self.forget_names(statement.ok());
