@@ -88,17 +88,6 @@ pub enum SessionError {
         /// What the server said last.
         message: String,
     },
-    /// The target's tables are no longer what the contract says.
-    #[error(
-        "the target's table {table} has no unique index over its key column {column} any more; \
-         restore it, or run segue setup again"
-    )]
-    KeyLost {
-        /// The table.
-        table: String,
-        /// The key column.
-        column: String,
-    },
 }
 
 impl From<crate::connection::EncodeError> for SessionError {

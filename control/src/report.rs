@@ -84,7 +84,7 @@ pub struct Divergence {
     pub detected_at: String,
     /// RFC 3339; none while it is open.
     pub repaired_at: Option<String>,
-    /// How it was repaired, in words.
+    /// How it was repaired, in words; of a table that is stopped, why it is.
     pub repair: Option<String>,
     /// The revision of the source's version, a decimal number.
     pub source_rev: Option<String>,
@@ -236,7 +236,9 @@ async fn read_summary(snapshot: &Transaction<'_>, from: &str) -> Result<Summary,
 
 fn select_divergence() -> String {
     format!(
-        r#"SELECT d.id, d."table", d.key_columns::text AS key, d.kind, d.state, d.repair, d.columns,
+        r#"SELECT d.id, d."table", d.key_columns::text AS key, d.kind, d.state, d.columns,
+                  coalesce((SELECT s.what FROM segue.stopped s WHERE s.divergence = d.id),
+                           d.repair) AS repair,
                   {} AS detected_at, {} AS repaired_at,
                   d.source_rev::text AS source_rev, d.target_rev::text AS target_rev,
                   replace(d.op_id::text, '-', '') AS op_id

@@ -53,6 +53,8 @@ pub struct StatusFacts {
     pub owed_rows: i64,
     /// How long the oldest of them has waited.
     pub owed_seconds_max: Option<f64>,
+    /// Tables that are not what the contract says at one side; their changes are kept.
+    pub stopped_tables: Vec<StoppedTable>,
     /// Divergences that were found and not yet repaired.
     pub open_divergences: i64,
     /// Log that the source holds back for the slot.
@@ -67,6 +69,21 @@ pub struct StatusFacts {
     pub reconciler: Reconciler,
     /// The source position up to which the target holds everything, as last recorded.
     pub applied_lsn: Option<String>,
+}
+
+/// A table whose changes wait until both sides agree on it again.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct StoppedTable {
+    /// Its canonical name.
+    pub table: String,
+    /// What is not as the contract says, and what is to be done.
+    pub what: String,
+    /// What is read again once it goes on: the rows that changed (`keys`), or the whole `table`.
+    pub reread: String,
+    /// For how long it has been stopped.
+    pub seconds: f64,
+    /// Rows that are kept; not among `owed_rows`.
+    pub kept_rows: i64,
 }
 
 /// Rows from the log, by verdict.
@@ -178,6 +195,7 @@ pub(crate) fn utc(timestamp: &str) -> String {
 pub(crate) async fn read_in(snapshot: &Transaction<'_>) -> Result<StatusFacts, ControlError> {
     let mut facts = StatusFacts::default();
     read_state(snapshot, &mut facts).await?;
+    read_stopped(snapshot, &mut facts).await?;
     read_reconciler(snapshot, &mut facts).await?;
     read_proxies(snapshot, &mut facts.mirror).await?;
     Ok(facts)
@@ -192,11 +210,14 @@ async fn read_state(
             &format!(
                 "SELECT {} AS at, current_database()::text AS database, p.phase, p.epoch,
                         EXISTS (SELECT FROM segue.mirror_gate) AS gate,
-                        (SELECT count(*) FROM segue.owed) AS owed_rows,
-                        (SELECT extract(epoch FROM clock_timestamp() - min(since))::float8
-                         FROM segue.owed) AS owed_seconds_max,
+                        waiting.owed_rows, waiting.owed_seconds_max,
                         (SELECT count(*) FROM segue.divergence WHERE state = 'open') AS open
-                 FROM (SELECT) AS always LEFT JOIN segue.phase p ON true",
+                 FROM (SELECT count(*) AS owed_rows,
+                              extract(epoch FROM clock_timestamp() - min(since))::float8
+                                  AS owed_seconds_max
+                       FROM segue.owed
+                       WHERE \"table\" NOT IN (SELECT \"table\" FROM segue.stopped)) AS waiting
+                 LEFT JOIN segue.phase p ON true",
                 utc("clock_timestamp()")
             ),
             &[],
@@ -215,6 +236,27 @@ async fn read_state(
     } else {
         Gate::Shut
     };
+    Ok(())
+}
+
+async fn read_stopped(
+    snapshot: &Transaction<'_>,
+    facts: &mut StatusFacts,
+) -> Result<(), ControlError> {
+    let sql = r#"SELECT s."table", s.what, s.reread,
+                        extract(epoch FROM clock_timestamp() - s.since)::float8 AS seconds,
+                        (SELECT count(*) FROM segue.owed o WHERE o."table" = s."table") AS kept_rows
+                 FROM segue.stopped s ORDER BY s.since, s."table""#;
+    let rows = snapshot.query(sql, &[]).await;
+    let rows = rows.map_err(cannot("read the stopped tables"))?;
+    let stopped = rows.iter().map(|row| StoppedTable {
+        table: row.get("table"),
+        what: row.get("what"),
+        reread: row.get("reread"),
+        seconds: row.get("seconds"),
+        kept_rows: row.get("kept_rows"),
+    });
+    facts.stopped_tables = stopped.collect();
     Ok(())
 }
 
@@ -363,6 +405,7 @@ mod tests {
             "proven_seconds_p99",
             "owed_rows",
             "open_divergences",
+            "stopped_tables",
             "slot_wal_bytes",
             "slot_wal_budget_bytes",
         ] {

@@ -1,7 +1,7 @@
 //! Why the reconciler stops, and which failures it only waits out.
 
 use apply::connection::ConnectionError;
-use apply::logged::LoggedError;
+use apply::logged::{LoggedError, is_about_the_schema};
 use apply::session::SessionError;
 use apply::statements::WriteError;
 use control::tls::TlsFault;
@@ -85,17 +85,6 @@ pub enum ReconcilerError {
         /// What the source says.
         found: i64,
     },
-    /// A table changed.
-    #[error(
-        "the table {table} no longer is what the contract says: {what}; \
-         make the same change at the target and run segue setup again; the stream waits"
-    )]
-    SchemaDrift {
-        /// The table.
-        table: String,
-        /// What is different.
-        what: String,
-    },
     /// A value of the `segue` schema or of the catalogs cannot be read.
     #[error("the {side} answered something that cannot be read: {what}")]
     Answer {
@@ -131,7 +120,6 @@ impl ReconcilerError {
             Self::NoProgress { .. } => "no_progress",
             Self::OtherCluster { .. } => "other_cluster",
             Self::OtherTimeline { .. } => "other_timeline",
-            Self::SchemaDrift { .. } => "schema_drift",
             Self::Answer { .. } => "answer",
         }
     }
@@ -143,6 +131,31 @@ impl ReconcilerError {
         } else {
             1
         }
+    }
+
+    /// The SQLSTATE, where a server refused a statement of the stream's.
+    pub(crate) fn sqlstate(&self) -> Option<&str> {
+        match self {
+            Self::Logged(error) => error.sqlstate(),
+            Self::Connection(error) => error.sqlstate(),
+            Self::Control(_)
+            | Self::Session(_)
+            | Self::Write(_)
+            | Self::Stream { .. }
+            | Self::Key(_)
+            | Self::StreamEnded { .. }
+            | Self::SlotBusy { .. }
+            | Self::NoProgress { .. }
+            | Self::OtherCluster { .. }
+            | Self::OtherTimeline { .. }
+            | Self::Answer { .. } => None,
+        }
+    }
+
+    /// Whether a table may no longer be what the contract says.
+    pub(crate) fn is_about_the_schema(&self) -> bool {
+        matches!(self, Self::Write(WriteError::KeyLost { .. }))
+            || self.sqlstate().is_some_and(is_about_the_schema)
     }
 
     pub(crate) fn retry(&self) -> Retry {
@@ -169,7 +182,6 @@ impl ReconcilerError {
             | Self::NoProgress { .. }
             | Self::OtherCluster { .. }
             | Self::OtherTimeline { .. }
-            | Self::SchemaDrift { .. }
             | Self::Answer { .. } => Retry::Never,
         }
     }
@@ -211,7 +223,9 @@ fn of_state(sqlstate: Option<&str>) -> Retry {
         None => Retry::Later,
         Some(code) => {
             let class = code.get(..2).unwrap_or_default();
-            if ["08", "25", "40", "53", "55", "57", "58", "XX"].contains(&class) {
+            // A plan was made before a table changed: a new session makes another.
+            let is_stale = code == "0A000" || class == "26";
+            if is_stale || ["08", "25", "40", "53", "55", "57", "58", "XX"].contains(&class) {
                 Retry::Later
             } else {
                 Retry::Never

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::ReconcilerError;
-use crate::relations::Relations;
+use crate::relations::{Drift, Relations};
 use crate::replication::Stream;
 
 /// What the origins of Segue's own sessions begin with.
@@ -32,6 +32,8 @@ pub(crate) struct ForeignPart {
     pub(crate) rows: Vec<(RowKey, Lsn, Option<Image>)>,
     /// Tables that were emptied.
     pub(crate) emptied: Vec<protocol::contract::TableIndex>,
+    /// Tables that are no longer what the contract says.
+    pub(crate) drifted: Vec<Drift>,
     /// Where the target's stream goes on after it.
     pub(crate) end_lsn: Lsn,
 }
@@ -60,6 +62,7 @@ impl ForeignPart {
         Self {
             rows: Vec::new(),
             emptied: Vec::new(),
+            drifted: Vec::new(),
             end_lsn: Lsn::ZERO,
         }
     }
@@ -145,7 +148,11 @@ impl ForeignIntake {
                 }
                 return Ok(());
             }
-            Message::Relation(relation) => return self.relations.describe(&relation).await,
+            Message::Relation(relation) => {
+                let drift = self.relations.describe(&relation).await?;
+                self.part.drifted.extend(drift);
+                return Ok(());
+            }
             Message::Commit(commit) => {
                 self.received = self.received.max(commit.end_lsn);
                 return self.commit(commit.end_lsn).await;
@@ -191,7 +198,13 @@ impl ForeignIntake {
     }
 
     async fn commit(&mut self, end_lsn: Lsn) -> Result<(), ReconcilerError> {
-        if !self.part.rows.is_empty() || !self.part.emptied.is_empty() {
+        let ForeignPart {
+            rows,
+            emptied,
+            drifted,
+            ..
+        } = &self.part;
+        if !rows.is_empty() || !emptied.is_empty() || !drifted.is_empty() {
             self.hand_over(end_lsn).await;
         }
         Ok(())

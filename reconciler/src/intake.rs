@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::ReconcilerError;
-use crate::relations::Relations;
+use crate::relations::{Drift, Relations};
 use crate::replication::Stream;
 
 /// A transaction of more changes is applied in pieces: what is locked and held at once is bounded.
@@ -41,6 +41,8 @@ pub(crate) enum Part {
     Changes(Piece),
     /// Everything up to here has been sent, and nothing was for us since the last piece.
     Position(Lsn),
+    /// From here on a table is no longer what the contract says.
+    Drift(Drift),
 }
 
 impl Part {
@@ -48,7 +50,7 @@ impl Part {
     pub(crate) fn arrived(&self) -> Option<Instant> {
         match self {
             Self::Changes(piece) => piece.end.map(|end| end.arrived),
-            Self::Position(_) => None,
+            Self::Position(_) | Self::Drift(_) => None,
         }
     }
 }
@@ -188,7 +190,10 @@ impl Intake {
                 self.open = Some(Open { begin, assembly });
                 Ok(())
             }
-            Message::Relation(relation) => self.relations.describe(&relation).await,
+            Message::Relation(relation) => {
+                let drift = self.relations.describe(&relation).await?;
+                self.tell(drift).await
+            }
             Message::Insert { relation, new } => {
                 let change = self.relations.change(relation, lsn, None, Some(&new))?;
                 self.add(change).await
@@ -228,6 +233,17 @@ impl Intake {
             }
             Message::Origin { .. } | Message::Type { .. } | Message::Logical { .. } => Ok(()),
         }
+    }
+
+    /// Goes before the changes that it is about: those of a transaction under way have not been
+    /// handed over.
+    async fn tell(&mut self, drift: Option<Drift>) -> Result<(), ReconcilerError> {
+        let Some(drift) = drift else { return Ok(()) };
+        let parts = self.parts.clone();
+        if let Some(Ok(place)) = self.meanwhile(parts.reserve()).await? {
+            place.send(Part::Drift(drift));
+        }
+        Ok(())
     }
 
     async fn add(

@@ -41,6 +41,11 @@ pub(crate) fn lag_measured(lag_bytes: u64, lag_seconds: f64, owed_rows: usize) {
     ::metrics::gauge!("segue_reconciler_owed_rows").set(owed_rows as f64);
 }
 
+/// So many tables are not what the contract says.
+pub(crate) fn tables_stopped(count: usize) {
+    ::metrics::gauge!("segue_reconciler_stopped_tables_count").set(count as f64);
+}
+
 /// A session ended with an error and will be tried again.
 pub(crate) fn session_lost(kind: &'static str) {
     ::metrics::counter!("segue_reconciler_session_losses_total", "kind" => kind).increment(1);

@@ -3,6 +3,7 @@
 //! The slot is taken first, then `progress`: an older self that still writes is waited for by its
 //! row lock, and whoever holds the slot is the only one that gets this far. Does not retry.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use apply::logged::{LoggedError, LoggedWriter, Stream as LoggedStream};
 use apply::session::{SessionKind, open_target};
 use control::contract::Phase;
 use control::{Names, Side, connect, contract, names, schema};
-use protocol::contract::Contract;
+use protocol::contract::{Contract, TableIndex};
 use protocol::lsn::Lsn;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -47,6 +48,8 @@ pub(crate) struct Attempt<'a> {
 struct Streams {
     stream: Stream,
     foreign: Option<Stream>,
+    /// The published tables by their OIDs.
+    oids: HashMap<u32, TableIndex>,
 }
 
 /// Where `segue.progress` stands.
@@ -94,6 +97,8 @@ pub(crate) async fn run(
         stream: names.stream.clone(),
         slot: names.slot.clone(),
         foreign_stream: names.target_slot.clone(),
+        names: names.clone(),
+        databases: [config.source.clone(), config.target.clone()],
     };
     let mut applier = Applier::open(
         writer,
@@ -111,10 +116,16 @@ pub(crate) async fn run(
         applier.event("resumed", &text).await?;
     }
     applier.arm().await?;
+    applier.load_stopped().await?;
+    let oids = applier.compare_catalogs().await?;
     applier.load_owed().await?;
     let foreign = start_foreign(config, &names, &mut applier).await?;
     begun();
-    let streams = Streams { stream, foreign };
+    let streams = Streams {
+        stream,
+        foreign,
+        oids,
+    };
     Box::pin(drive(config, contract, streams, applier, shutdown)).await
 }
 
@@ -126,13 +137,18 @@ async fn drive(
     applier: Applier<'_>,
     shutdown: &CancellationToken,
 ) -> Result<(), ReconcilerError> {
-    let Streams { stream, foreign } = streams;
+    let Streams {
+        stream,
+        foreign,
+        oids,
+    } = streams;
     let stop = shutdown.child_token();
     let (parts, part_queue) = mpsc::channel(QUEUE_PARTS_MAX);
     let (foreign_parts, foreign_queue) = mpsc::channel(FOREIGN_PARTS_MAX);
-    let relations = Relations::new(Arc::clone(&contract), config.source.clone(), Side::Source);
+    let (source, target) = (config.source.clone(), config.target.clone());
+    let relations = Relations::new(Arc::clone(&contract), source, Side::Source, oids);
     let intake = Intake::new(stream, relations, parts, applier.durable.subscribe());
-    let relations = Relations::new(contract, config.target.clone(), Side::Target);
+    let relations = Relations::new(contract, target, Side::Target, HashMap::new());
     let durable: watch::Receiver<Lsn> = applier.foreign_durable.subscribe();
     let queues = Queues {
         parts: PartQueue::new(part_queue),

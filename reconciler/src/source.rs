@@ -67,7 +67,16 @@ pub(crate) struct Rows {
 
 impl Source {
     pub(crate) async fn open(dsn: &Dsn, contract: Arc<Contract>) -> Result<Self, ReconcilerError> {
-        let mut connection = Connection::connect(dsn, Side::Source, &SETTINGS)
+        Self::open_at(dsn, Side::Source, contract).await
+    }
+
+    /// A session that reads keys; at the target, too.
+    pub(crate) async fn open_at(
+        dsn: &Dsn,
+        side: Side,
+        contract: Arc<Contract>,
+    ) -> Result<Self, ReconcilerError> {
+        let mut connection = Connection::connect(dsn, side, &SETTINGS)
             .await
             .map_err(ConnectionError::from)?;
         apply::session::use_server_encoding(&mut connection).await?;
@@ -170,6 +179,21 @@ impl Source {
         failed.map_or(Ok(()), |error| Err(error.into()))
     }
 
+    /// Differs once a published table was dropped or renamed.
+    pub(crate) async fn publication_sign(
+        &mut self,
+        publication: &str,
+    ) -> Result<String, ReconcilerError> {
+        let publication = publication.replace('\'', "''");
+        self.text(&format!(
+            "SELECT concat(count(*), '/', \
+                    sum(hash_record_extended(ROW(c.oid, c.relname, c.relnamespace), 0))) \
+             FROM pg_publication p JOIN pg_publication_rel r ON r.prpubid = p.oid \
+             JOIN pg_class c ON c.oid = r.prrelid WHERE p.pubname = '{publication}'"
+        ))
+        .await
+    }
+
     /// Begins to read all keys of a table; [`Self::more_keys`] goes on.
     pub(crate) async fn begin_keys(&mut self, table: &Table) -> Result<(), ReconcilerError> {
         let names = table
@@ -213,7 +237,7 @@ impl Source {
         self.connection.flush().await?;
         let reply = self.connection.reply().await?;
         if let Some(error) = reply.error {
-            return Err(ConnectionError::server(Side::Source, error).into());
+            return Err(ConnectionError::server(self.connection.side(), error).into());
         }
         let rows = reply.results.into_iter().flat_map(|result| result.rows);
         let mut keys = Vec::new();

@@ -1,6 +1,6 @@
 //! The state of the migration as one screen of text.
 
-use control::status::{Gate, Reconciler, StatusFacts};
+use control::status::{Gate, Reconciler, StatusFacts, StoppedTable};
 
 use super::{
     bytes, count, count_signed, or_unknown, percentiles, plain, plural, push, reasons, seconds,
@@ -29,6 +29,9 @@ pub(crate) fn text(facts: &StatusFacts, silence_seconds: u32) -> String {
     );
     screen.line("mirror", &gate(facts));
     screen.line("open", &plural(facts.open_divergences, "divergence"));
+    for table in &facts.stopped_tables {
+        screen.line("stopped", &stopped(table));
+    }
     screen.line("owed", &owed(facts));
     screen.line("lag", &lag(facts));
     screen.line(
@@ -79,6 +82,19 @@ fn gate(facts: &StatusFacts) -> String {
         Gate::Open => format!("gate open, {living}"),
         Gate::Shut => format!("gate shut: all writes are left to the log; {living}"),
     }
+}
+
+fn stopped(table: &StoppedTable) -> String {
+    let kept = match table.reread.as_str() {
+        "keys" => format!("{} kept", plural(table.kept_rows, "row")),
+        _ => "to be read again as a whole".to_owned(),
+    };
+    format!(
+        "{} for {}, {kept}: {}",
+        plain(&table.table),
+        seconds(table.seconds),
+        plain(&table.what)
+    )
 }
 
 fn owed(facts: &StatusFacts) -> String {
@@ -179,6 +195,27 @@ mod tests {
         assert!(screen.contains("has never reported"), "{screen}");
         assert!(screen.contains("gate shut"), "{screen}");
         assert!(screen.contains("lag          –"), "{screen}");
+    }
+
+    #[test]
+    fn a_stopped_table_says_why_and_what_is_kept() {
+        let table = |reread: &str| StoppedTable {
+            table: "public.item".to_owned(),
+            what: "column note is new".to_owned(),
+            reread: reread.to_owned(),
+            seconds: 12.0,
+            kept_rows: 3,
+        };
+        let facts = StatusFacts {
+            stopped_tables: vec![table("keys"), table("table")],
+            ..StatusFacts::default()
+        };
+        let screen = text(&facts, 10);
+        assert!(
+            screen.contains("3 rows kept: column note is new"),
+            "{screen}"
+        );
+        assert!(screen.contains("read again as a whole"), "{screen}");
     }
 
     #[test]

@@ -22,6 +22,8 @@ mod crash;
 #[cfg(test)]
 mod divergence;
 #[cfg(test)]
+mod drift;
+#[cfg(test)]
 mod drivers;
 #[cfg(test)]
 mod dry;

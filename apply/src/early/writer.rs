@@ -102,7 +102,7 @@ impl EarlyWriter {
             match (self.awaited.pop_front(), completion) {
                 (Some(Awaited::Unsendable { error, culprit }), _) => {
                     return Ok(Some(EarlyOutcome::Failed {
-                        sqlstate: String::new(),
+                        sqlstate: state_of(&error).to_owned(),
                         message: error.to_string(),
                         culprit,
                     }));
@@ -222,6 +222,18 @@ impl Awaited {
                 table: row.key.table(),
             }),
         }
+    }
+}
+
+/// What the server would have said; nothing where the row could not be written down.
+const fn state_of(error: &WriteError) -> &'static str {
+    match error {
+        // No unique index for ON CONFLICT.
+        WriteError::KeyLost { .. } => "42P10",
+        WriteError::Encode(_)
+        | WriteError::Value(_)
+        | WriteError::Partial { .. }
+        | WriteError::UnknownTable => "",
     }
 }
 

@@ -72,9 +72,23 @@ impl LoggedError {
             .is_some_and(|code| code.starts_with("23") || code.starts_with("22"))
     }
 
+    /// Whether a table may no longer be what the contract says: a column or the table itself is not
+    /// there, is of another type or may not be used, or what was prepared for it is of no use.
+    pub fn is_about_the_schema(&self) -> bool {
+        matches!(self, Self::Write(WriteError::KeyLost { .. }))
+            || self.sqlstate().is_some_and(is_about_the_schema)
+    }
+
     /// Whether another row is in the way, unique or exclusion: it may only be at another point in
     /// time (rule 10).
     pub fn is_a_collision(&self) -> bool {
         matches!(self.sqlstate(), Some("23505" | "23P01"))
     }
+}
+
+/// Whether an SQLSTATE says that a table or a column is not there, is of another type or may not be
+/// used, or that what was prepared for it is of no use.
+pub fn is_about_the_schema(sqlstate: &str) -> bool {
+    let classes = ["42", "0A", "26"];
+    classes.iter().any(|class| sqlstate.starts_with(class))
 }

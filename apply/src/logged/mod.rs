@@ -34,7 +34,7 @@ use protocol::revision::Epoch;
 use protocol::row::RowKey;
 use protocol::xid::Xid;
 
-pub use self::error::LoggedError;
+pub use self::error::{LoggedError, is_about_the_schema};
 pub use self::notes::ForeignWrite;
 pub use self::reread::{ForeignTrace, FreshRead, FreshRow, Settled, Settlement};
 use crate::connection::{Connection, ConnectionError, EncodeError, Format, Parameter, ResultSet};
@@ -251,9 +251,27 @@ impl LoggedWriter {
                 xid: None,
             })
             .collect();
-        self.queue_owed(&owed)?;
+        self.owe_rows(&owed).await
+    }
+
+    /// The same, with the logged transactions that a re-read has to contain. Outside of a
+    /// transaction it is durable when this returns.
+    pub async fn owe_rows(&mut self, owed: &[OwedRow]) -> Result<(), LoggedError> {
+        if owed.is_empty() {
+            return Ok(());
+        }
+        self.queue_owed(owed)?;
         self.run().await?;
         Ok(())
+    }
+
+    /// Runs statements on `segue`'s own tables in a transaction of their own, unless another
+    /// reconciler has taken over.
+    pub async fn alone(&mut self, sql: &str) -> Result<(), LoggedError> {
+        self.queue_begin(self.position)?;
+        let results = self.run().await?;
+        self.check_progress(&results).await?;
+        self.simple(&format!("{sql}; COMMIT")).await
     }
 
     fn advance(&mut self, position: Lsn) {

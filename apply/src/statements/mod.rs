@@ -82,12 +82,23 @@ pub enum WriteError {
     /// The row's table is not in the contract.
     #[error("a row of a table that is not in the contract")]
     UnknownTable,
+    /// The table is no longer what the contract says.
+    #[error(
+        "the table {table} has no unique index over its key column {column} any more; restore it"
+    )]
+    KeyLost {
+        /// The table.
+        table: String,
+        /// The key column.
+        column: String,
+    },
 }
 
 /// The statements of one session.
 #[derive(Debug)]
 pub struct Statements {
-    tables: Vec<TableSql>,
+    /// One that has lost its key keeps nobody from the others.
+    tables: Vec<Result<TableSql, WriteError>>,
     /// Under which each table's upsert is prepared: the name that every early write says.
     upsert_names: Vec<String>,
     side: Side,
@@ -143,7 +154,7 @@ impl Statements {
         let names = (0..contract.tables.len()).map(|place| format!("{UPSERT}{place}"));
         Ok(Self {
             upsert_names: names.collect(),
-            tables: tables.map(of_table).collect::<Result<_, _>>()?,
+            tables: tables.map(of_table).collect(),
             side: connection.side(),
             prepared: Prepared::new(STATEMENT_COUNT_MAX),
         })
@@ -328,9 +339,9 @@ impl Statements {
     }
 
     fn table(&self, index: TableIndex) -> Result<&TableSql, WriteError> {
-        self.tables
-            .get(index.as_usize())
-            .ok_or(WriteError::UnknownTable)
+        let table = self.tables.get(index.as_usize());
+        let table = table.ok_or(WriteError::UnknownTable)?;
+        table.as_ref().map_err(WriteError::clone)
     }
 }
 

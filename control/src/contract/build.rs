@@ -48,6 +48,21 @@ pub struct LeftOut {
     pub reason: String,
 }
 
+impl Survey {
+    pub(super) const fn empty() -> Self {
+        Self {
+            contract: Contract {
+                version: 1,
+                tables: Vec::new(),
+            },
+            left_out: Vec::new(),
+            warnings: Vec::new(),
+            refusals: Vec::new(),
+            target_publishable: Vec::new(),
+        }
+    }
+}
+
 /// Reads both catalogs and builds the contract.
 pub async fn build(
     source: &Client,
@@ -80,16 +95,7 @@ pub async fn build_from_source(source: &Client) -> Result<Contract, ControlError
 }
 
 pub(super) fn survey(source: &Catalog, target: &Catalog, selection: &Selection) -> Survey {
-    let mut survey = Survey {
-        contract: Contract {
-            version: 1,
-            tables: Vec::new(),
-        },
-        left_out: Vec::new(),
-        warnings: Vec::new(),
-        refusals: Vec::new(),
-        target_publishable: Vec::new(),
-    };
+    let mut survey = Survey::empty();
     let mut lacks = Lacks::default();
     let wanted = wanted(source, selection, &mut survey.refusals);
     let catalogs = Catalogs { source, target };
@@ -163,14 +169,22 @@ fn wanted(source: &Catalog, selection: &Selection, refusals: &mut Vec<String>) -
 }
 
 /// Why a table is not in the contract.
-enum Unfit {
+pub(super) enum Unfit {
     /// It cannot be carried at all.
     LeftOut(String),
     /// It could be, and the target does not match.
     Mismatch(String),
 }
 
-fn examine(
+impl Unfit {
+    /// The reason alone.
+    pub(super) fn reason(self) -> String {
+        let (Self::LeftOut(reason) | Self::Mismatch(reason)) = self;
+        reason
+    }
+}
+
+pub(super) fn examine(
     catalogs: Catalogs<'_>,
     place: &(String, String),
     table: &CatalogTable,

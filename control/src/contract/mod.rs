@@ -4,6 +4,7 @@
 
 mod build;
 mod catalog;
+pub mod drift;
 mod form;
 mod stored;
 

@@ -136,7 +136,7 @@ impl Applier<'_> {
         revision.map_err(|error| ReconcilerError::Logged(error.into()))
     }
 
-    async fn target_xid(&mut self, sql: &str) -> Result<Xid, ReconcilerError> {
+    pub(super) async fn target_xid(&mut self, sql: &str) -> Result<Xid, ReconcilerError> {
         let text = self.target_text(sql).await?;
         let id = text.and_then(|text| text.parse().ok());
         id.map(Xid::new).ok_or(ReconcilerError::Answer {

@@ -21,6 +21,9 @@ const SIGHTINGS_MAX: usize = 10_000;
 /// Rounds between removals of old samples and records.
 const TIDY_ROUNDS: u64 = 60;
 
+/// Rounds between looks for tables that the stream says nothing of.
+const SIGN_ROUNDS: u64 = 3;
+
 /// Proxies report once a second; what has not come by then will not come.
 const STRANGERS_AGE_MAX: Duration = Duration::from_secs(4);
 
@@ -38,11 +41,22 @@ impl Applier<'_> {
         self.hear_of_strangers().await?;
         self.report().await?;
         self.head_start = self.measure_head_start().await?;
+        self.watch_tables().await?;
         if self.rounds.is_multiple_of(TIDY_ROUNDS) {
             self.tidy().await?;
         }
         self.rounds += 1;
         Ok(())
+    }
+
+    /// Stops tables that are no longer what the contract says, and lets them go on.
+    async fn watch_tables(&mut self) -> Result<(), ReconcilerError> {
+        if self.rounds.is_multiple_of(SIGN_ROUNDS) {
+            self.look_at_signs().await?;
+            self.look_at_refused().await?;
+        }
+        crate::metrics::tables_stopped(self.drift.len());
+        self.resume_stopped().await
     }
 
     async fn unverified(&mut self) -> Result<Vec<Sighting>, ReconcilerError> {
@@ -93,7 +107,7 @@ impl Applier<'_> {
         let late = self.sweep.passed_by(self.passed);
         let late: Vec<_> = late
             .into_iter()
-            .filter(|key| !self.owed.contains(key))
+            .filter(|key| !self.owed.contains(key) && !self.is_set_aside(key))
             .collect();
         if late.is_empty() {
             return Ok(());

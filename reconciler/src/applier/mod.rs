@@ -3,17 +3,19 @@
 //! Batches, re-reads, foreign writes, floors and the account take turns here, so that the tests of
 //! rule 8 need no further locks. Does not read the streams: parts come through bounded queues.
 
+mod drift;
 mod floors;
 mod housekeeping;
 mod owed;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
 use apply::logged::{Applied, LoggedWriter, SourceTransaction};
-use protocol::contract::Contract;
+use control::{Dsn, Names};
+use protocol::contract::{Contract, TableIndex};
 use protocol::decide::assembly::{LoggedWrite, Segment};
 use protocol::decide::floor::Floor;
 use protocol::decide::reread::Horizon;
@@ -27,6 +29,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::drift::DriftBook;
 use self::owed::OwedBook;
 use crate::error::ReconcilerError;
 use crate::foreign::ForeignPart;
@@ -74,6 +77,9 @@ pub(crate) struct Applier<'a> {
     horizon: Horizon,
     sweep: Sweep,
     owed: OwedBook,
+    drift: DriftBook,
+    /// The session is to end, because another one has to begin with what this one has found.
+    is_over: bool,
     /// Where the source was when it was asked last.
     here: Whereabouts,
     /// The stream has been applied up to here.
@@ -99,6 +105,9 @@ pub(crate) struct Identity {
     pub(crate) stream: String,
     pub(crate) slot: String,
     pub(crate) foreign_stream: String,
+    pub(crate) names: Names,
+    /// The source's and the target's.
+    pub(crate) databases: [Dsn; 2],
 }
 
 /// Where an applier is told what to do.
@@ -169,6 +178,8 @@ impl<'a> Applier<'a> {
             floor: Floor::unknown(),
             sweep: Sweep::default(),
             owed: OwedBook::default(),
+            drift: DriftBook::default(),
+            is_over: false,
             history: VecDeque::new(),
             open: None,
             head_start: Duration::ZERO,
@@ -185,7 +196,7 @@ impl<'a> Applier<'a> {
         })
     }
 
-    /// Works until it is cancelled or a queue ends.
+    /// Works until it is cancelled, a queue ends or another session has to go on.
     pub(crate) async fn run(
         mut self,
         mut queues: Queues,
@@ -195,7 +206,7 @@ impl<'a> Applier<'a> {
         housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut owed = tokio::time::interval(OWED_INTERVAL);
         owed.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
+        while !self.is_over {
             // In no fixed order: housekeeping that takes long must not keep the log from its turn.
             tokio::select! {
                 () = cancel.cancelled() => return Ok(()),
@@ -217,6 +228,7 @@ impl<'a> Applier<'a> {
                 },
             }
         }
+        Ok(())
     }
 
     /// Applies a part and what has come behind it.
@@ -234,9 +246,13 @@ impl<'a> Applier<'a> {
             match part {
                 Part::Position(lsn) => position = position.max(lsn),
                 Part::Changes(piece) => self.add(piece, &mut batch).await?,
+                Part::Drift(drift) => {
+                    self.flush(&mut batch).await?;
+                    self.drifted(&drift).await?;
+                }
             }
             is_full = batch.row_count >= BATCH_ROWS_MAX;
-            next = if is_full {
+            next = if is_full || self.is_over {
                 None
             } else {
                 parts.try_next(self.head_start)
@@ -279,12 +295,22 @@ impl<'a> Applier<'a> {
 
     async fn flush(&mut self, batch: &mut Batch) -> Result<(), ReconcilerError> {
         let Batch {
-            transactions, ends, ..
+            mut transactions,
+            ends,
+            ..
         } = std::mem::take(batch);
-        if transactions.is_empty() {
+        if transactions.is_empty() || self.is_over {
             return Ok(());
         }
-        let applied = self.writer.apply(&transactions, &self.floor).await?;
+        self.set_aside(&mut transactions).await?;
+        let applied = match self.writer.apply(&transactions, &self.floor).await {
+            Err(error) if error.is_about_the_schema() => {
+                let writes = transactions.iter().flat_map(|it| &it.writes);
+                let tables = writes.map(|write| write.key.table()).collect();
+                return self.misfit(&tables, error.into()).await;
+            }
+            applied => applied?,
+        };
         self.took(applied);
         for (transaction, end) in transactions.iter().zip(&ends) {
             self.horizon.applied(transaction.xid);
@@ -296,31 +322,49 @@ impl<'a> Applier<'a> {
 
     /// A piece of a large transaction, or one that empties tables.
     async fn step(&mut self, piece: Piece) -> Result<(), ReconcilerError> {
-        let operation = match self.open.take() {
-            Some(operation) => operation,
+        if self.is_over {
+            return Ok(());
+        }
+        let operation = match &self.open {
+            Some(operation) => operation.clone(),
             None => self.begin(piece.begin.xid).await?,
         };
+        self.open = Some(operation.clone());
         for segment in &piece.segments {
-            match segment {
-                Segment::Writes(writes) => {
-                    for writes in writes.chunks(BATCH_ROWS_MAX) {
-                        let applied = self.writer.step(&operation, writes, &self.floor).await?;
-                        self.took(applied);
-                    }
+            match self.step_segment(&operation, segment).await {
+                Err(error) if error.is_about_the_schema() => {
+                    return self.misfit(&tables_of(segment), error).await;
                 }
-                Segment::Truncate(truncation) => {
-                    self.writer.truncate(truncation).await?;
-                    self.horizon.truncated(operation.xid);
-                }
+                stepped => stepped?,
             }
         }
-        match piece.end {
-            None => self.open = Some(operation),
-            Some(end) => {
-                self.writer.commit(end.end_lsn).await?;
-                self.horizon.applied(operation.xid);
-                self.stats.proven(&end);
-                self.confirm();
+        if let Some(end) = piece.end {
+            self.writer.commit(end.end_lsn).await?;
+            self.open = None;
+            self.horizon.applied(operation.xid);
+            self.stats.proven(&end);
+            self.confirm();
+        }
+        Ok(())
+    }
+
+    async fn step_segment(
+        &mut self,
+        operation: &Operation,
+        segment: &Segment,
+    ) -> Result<(), ReconcilerError> {
+        match segment {
+            Segment::Writes(writes) => {
+                let writes = self.set_writes_aside(writes, operation.xid).await?;
+                for writes in writes.chunks(BATCH_ROWS_MAX) {
+                    let applied = self.writer.step(operation, writes, &self.floor).await?;
+                    self.took(applied);
+                }
+            }
+            Segment::Truncate(truncation) => {
+                let truncation = self.set_truncation_aside(truncation).await?;
+                self.writer.truncate(&truncation).await?;
+                self.horizon.truncated(operation.xid);
             }
         }
         Ok(())
@@ -362,6 +406,13 @@ impl<'a> Applier<'a> {
             identity.epoch,
             self.xid(low_xid),
         )
+    }
+}
+
+fn tables_of(segment: &Segment) -> BTreeSet<TableIndex> {
+    match segment {
+        Segment::Writes(writes) => writes.iter().map(|write| write.key.table()).collect(),
+        Segment::Truncate(truncation) => truncation.tables.iter().map(|(it, _)| *it).collect(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Owed rows: read again by key until what was read may be used (rules 8, 10 and 13), and the writes
 //! of others at the target, which become owed rows.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,10 +35,16 @@ const LOG_PATIENCE: Duration = Duration::from_secs(10);
 /// What somebody else gave one row is remembered up to here.
 const TRACES_MAX: usize = 8;
 
-/// The rows owed, as `segue.owed` holds them, with what only this process knows.
+/// Rows taken up at once from what an earlier session left; the others when these are settled.
+const LOADED_MAX: usize = 100_000;
+
+/// The rows owed, as `segue.owed` holds them, with what only this process knows. Those of stopped
+/// tables are not among them.
 #[derive(Debug, Default)]
 pub(super) struct OwedBook {
     rows: HashMap<RowKey, Owed>,
+    /// `segue.owed` may hold more than was taken up.
+    is_partial: bool,
     alarmed: bool,
 }
 
@@ -84,6 +90,25 @@ impl OwedBook {
                 owed.traces.push(image);
             }
         }
+    }
+
+    /// The rows of a table that is stopped wait in `segue.owed` alone.
+    pub(super) fn forget_table(&mut self, table: TableIndex) {
+        self.rows.retain(|key, _| key.table() != table);
+    }
+
+    /// The tables of rows that have been refused for so long, at most so many.
+    pub(super) fn refused(&self, bound: Duration, count_max: usize) -> BTreeSet<TableIndex> {
+        let refused = self.rows.iter().filter(|(_, owed)| {
+            owed.why == OwedWhy::Constraint.label() && owed.since.elapsed() > bound
+        });
+        let mut tables = BTreeSet::new();
+        for (key, _) in refused {
+            if tables.len() < count_max {
+                tables.insert(key.table());
+            }
+        }
+        tables
     }
 
     pub(super) fn contains(&self, key: &RowKey) -> bool {
@@ -134,8 +159,12 @@ impl OwedBook {
 impl Applier<'_> {
     /// Takes up what an earlier process left.
     pub(crate) async fn load_owed(&mut self) -> Result<(), ReconcilerError> {
-        let sql = r#"SELECT "table", encode(key, 'hex'), why, xid::text FROM segue.owed"#;
-        let rows = self.writer.connection().query_simple(sql).await?;
+        let sql = format!(
+            r#"SELECT "table", encode(key, 'hex'), why, xid::text FROM segue.owed
+               WHERE "table" NOT IN (SELECT "table" FROM segue.stopped) LIMIT {LOADED_MAX}"#
+        );
+        let rows = self.writer.connection().query_simple(&sql).await?;
+        self.owed.is_partial = rows.len() >= LOADED_MAX;
         for row in rows {
             let key = self.stored_key(&row);
             let why = text(&row, 2);
@@ -177,10 +206,21 @@ impl Applier<'_> {
 
     /// Reads the rows that are due again and puts them right where that may be done.
     pub(super) async fn read_owed_again(&mut self) -> Result<(), ReconcilerError> {
+        if self.owed.is_partial && self.owed.rows.is_empty() {
+            self.load_owed().await?;
+        }
         let keys = self.owed.due(self.passed);
         if keys.is_empty() {
             return Ok(());
         }
+        let tables = keys.iter().map(RowKey::table).collect();
+        match self.read_again(keys).await {
+            Err(error) if error.is_about_the_schema() => self.misfit(&tables, error).await,
+            settled => settled,
+        }
+    }
+
+    async fn read_again(&mut self, keys: Vec<RowKey>) -> Result<(), ReconcilerError> {
         let cleared_to = self.cleared_to(&keys).await?;
         let read = self.source.read(&keys).await?;
         self.horizon.observe(&read.snapshot);
@@ -277,11 +317,22 @@ impl Applier<'_> {
             // Told twice: it was recorded before the last session ended.
             return Ok(());
         }
+        self.foreign_drift(&part).await?;
         for table in &part.emptied {
-            self.owe_table(*table).await?;
+            if self.drift.is_stopped(*table) {
+                self.reread_whole(*table).await?;
+            } else {
+                self.owe_table(*table).await?;
+            }
         }
-        let writes: Vec<ForeignWrite> = part
+        let (stopped, rows): (Vec<_>, Vec<_>) = part
             .rows
+            .into_iter()
+            .partition(|(key, ..)| self.is_set_aside(key));
+        let stopped: Vec<RowKey> = stopped.into_iter().map(|(key, ..)| key).collect();
+        // Of a stopped table nothing can be shown: who wrote it is said when it is read again.
+        self.writer.owe(&stopped, OwedWhy::Foreign).await?;
+        let writes: Vec<ForeignWrite> = rows
             .iter()
             .map(|(key, target_lsn, _)| ForeignWrite {
                 key: key.clone(),
@@ -291,11 +342,19 @@ impl Applier<'_> {
         self.here = self.source.whereabouts(&self.identity.slot).await?;
         let here = self.here.insert_lsn;
         let stream = self.identity.foreign_stream.clone();
-        self.writer.foreign(&writes, &stream, part.end_lsn).await?;
+        let noted = self.writer.foreign(&writes, &stream, part.end_lsn).await;
+        if let Err(error) = noted {
+            let tables = writes.iter().map(|write| write.key.table()).collect();
+            return if error.is_about_the_schema() {
+                self.misfit(&tables, error.into()).await
+            } else {
+                Err(error.into())
+            };
+        }
         if !writes.is_empty() {
             tracing::warn!(rows = writes.len(), "somebody else wrote to the target");
         }
-        for (key, _, image) in part.rows {
+        for (key, _, image) in rows {
             self.owed.add(key.clone(), OwedWhy::Foreign.label(), None);
             self.owed.trace(&key, image, here);
         }
@@ -305,6 +364,18 @@ impl Applier<'_> {
 }
 
 impl Applier<'_> {
+    /// The target's own stream shows a table that is not what the contract says.
+    async fn foreign_drift(&mut self, part: &ForeignPart) -> Result<(), ReconcilerError> {
+        for drift in &part.drifted {
+            if self.drift.is_stopped(drift.table) {
+                self.reread_whole(drift.table).await?;
+            } else {
+                self.drifted(drift).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Somebody else emptied a table at the target: every row that the source has is owed.
     async fn owe_table(&mut self, index: TableIndex) -> Result<(), ReconcilerError> {
         let contract = Arc::clone(&self.contract);

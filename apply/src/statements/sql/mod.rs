@@ -5,9 +5,8 @@ mod findings;
 
 use protocol::contract::{Form, KeyForm, Table, quote_identifier};
 
-use super::Statement;
+use super::{Statement, WriteError};
 use crate::connection::Format;
-use crate::session::SessionError;
 
 /// The key columns of all tables, with the type as it has to be cast to and the equality of the
 /// unique index: `=` of an extension's type would not be found, or another one would.
@@ -62,13 +61,13 @@ pub(super) struct TableSql {
 }
 
 impl TableSql {
-    pub(super) fn new(table: Table, found: &[&KeyColumn]) -> Result<Self, SessionError> {
+    pub(super) fn new(table: Table, found: &[&KeyColumn]) -> Result<Self, WriteError> {
         let key = table.key.iter().map(|place| {
             let column = table.columns.get(*place).map_or("", |column| &column.name);
             let mut matching = found.iter().filter(|key| {
                 key.schema == table.schema && key.relation == table.relation && key.column == column
             });
-            let key = matching.next().ok_or_else(|| SessionError::KeyLost {
+            let key = matching.next().ok_or_else(|| WriteError::KeyLost {
                 table: table.name.clone(),
                 column: column.to_owned(),
             })?;
@@ -78,7 +77,7 @@ impl TableSql {
                 key.type_name.clone(),
             ))
         });
-        let key = key.collect::<Result<_, SessionError>>()?;
+        let key = key.collect::<Result<_, WriteError>>()?;
         let columns = table.columns.iter();
         let columns: Vec<_> = columns
             .map(|column| quote_identifier(&column.name))
