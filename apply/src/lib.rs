@@ -9,6 +9,7 @@ pub mod early;
 pub mod logged;
 pub mod session;
 pub mod statements;
+pub mod undo;
 
 pub use early::{
     Culprit, EarlyOutcome, EarlyRow, EarlyTransaction, EarlyWrite, EarlyWriter, Refusal,

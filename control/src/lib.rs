@@ -3,11 +3,13 @@
 //! Owns the `segue` schema of both sides. Does not apply a single row: that is the crate `apply`,
 //! which uses this one and never the other way round.
 
+mod attention;
 mod connect;
 pub mod contract;
 pub mod dsn;
 mod error;
 mod names;
+pub mod repair;
 pub mod report;
 pub mod schema;
 pub mod server;

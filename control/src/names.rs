@@ -26,14 +26,20 @@ pub struct Names {
 
 /// The names for the database called `database`.
 pub fn names(database: &str) -> Names {
-    let stem = stem(database);
-    Names {
-        publication: stem.clone(),
-        slot: stem.clone(),
-        stream: stem.clone(),
-        target_publication: format!("{stem}_foreign"),
-        target_slot: format!("{stem}_foreign"),
-        origin_prefix: format!("{stem}_"),
+    Names::of_stream(stem(database))
+}
+
+impl Names {
+    /// The names that belong to a stream of `segue.progress`.
+    pub fn of_stream(stem: String) -> Self {
+        Self {
+            target_publication: format!("{stem}_foreign"),
+            target_slot: format!("{stem}_foreign"),
+            origin_prefix: format!("{stem}_"),
+            publication: stem.clone(),
+            slot: stem.clone(),
+            stream: stem,
+        }
     }
 }
 

@@ -94,6 +94,23 @@ pub struct Divergence {
     pub op_id: Option<String>,
     /// The columns that differed.
     pub columns: Vec<String>,
+    /// Why its repair is held back: `dry` or `limit`; none if it is not.
+    #[serde(default)]
+    pub held: Option<String>,
+    /// Who wrote it at the target, where the target's log tells.
+    #[serde(default)]
+    pub written_by: Option<Author>,
+}
+
+/// Who wrote at the target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Author {
+    /// The replication origin; none of an ordinary session.
+    pub origin: Option<String>,
+    /// The low 32 bits of the target's transaction id.
+    pub xid: i64,
+    /// RFC 3339, by the target's clock.
+    pub committed_at: Option<String>,
 }
 
 /// One divergence with what the journal kept of its repair.
@@ -115,6 +132,25 @@ pub struct JournalEntry {
     pub before: Option<Columns>,
     /// The row after; none if it was deleted.
     pub after: Option<Columns>,
+    /// `repair` or `undo`.
+    #[serde(default)]
+    pub act: String,
+    /// What a repair that is held back would leave.
+    #[serde(default)]
+    pub proposed: Proposal,
+}
+
+/// What a repair that is held back would leave.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Proposal {
+    /// Nothing is held back, or it has not been read from the source yet.
+    #[default]
+    None,
+    /// The row would be deleted: the source has none.
+    Delete,
+    /// The row would be this.
+    Row(Columns),
 }
 
 /// Something that happened to the machinery itself.
@@ -179,7 +215,8 @@ pub async fn show(client: &mut Client, id: i64) -> Result<Option<DivergenceDetai
         .map_err(cannot("read the divergence"))?;
     let Some(found) = found else { return Ok(None) };
     let sql = format!(
-        "SELECT {} AS at, before::text AS before, after::text AS after
+        "SELECT {} AS at, before::text AS before, after::text AS after, act,
+                proposed::text AS proposed
          FROM segue.journal WHERE divergence = $1 ORDER BY id",
         status::utc("at")
     );
@@ -239,10 +276,12 @@ fn select_divergence() -> String {
         r#"SELECT d.id, d."table", d.key_columns::text AS key, d.kind, d.state, d.columns,
                   coalesce((SELECT s.what FROM segue.stopped s WHERE s.divergence = d.id),
                            d.repair) AS repair,
+                  d.held, d.written_by, d.written_xid, {} AS written_at,
                   {} AS detected_at, {} AS repaired_at,
                   d.source_rev::text AS source_rev, d.target_rev::text AS target_rev,
                   replace(d.op_id::text, '-', '') AS op_id
            FROM segue.divergence d"#,
+        status::utc("d.written_at"),
         status::utc("d.detected_at"),
         status::utc("d.repaired_at")
     )
@@ -283,6 +322,12 @@ fn divergence(row: &Row) -> Result<Divergence, serde_json::Error> {
         target_rev: row.get("target_rev"),
         op_id: row.get("op_id"),
         columns: row.get("columns"),
+        held: row.get("held"),
+        written_by: row.get::<_, Option<i64>>("written_xid").map(|xid| Author {
+            origin: row.get("written_by"),
+            xid,
+            committed_at: row.get("written_at"),
+        }),
     })
 }
 
@@ -291,6 +336,12 @@ fn journal_entry(row: &Row) -> Result<JournalEntry, serde_json::Error> {
         at: row.get("at"),
         before: columns(row.get("before"))?,
         after: columns(row.get("after"))?,
+        act: row.get("act"),
+        proposed: match row.get::<_, Option<&str>>("proposed") {
+            None => Proposal::None,
+            Some(text) => columns(Some(text).filter(|it| *it != "null"))?
+                .map_or(Proposal::Delete, Proposal::Row),
+        },
     })
 }
 
@@ -365,6 +416,8 @@ mod tests {
                 target_rev: None,
                 op_id: None,
                 columns: vec![],
+                held: None,
+                written_by: None,
             }],
             ..Report::default()
         };

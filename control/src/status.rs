@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::{Client, Transaction};
 
+use crate::attention::attention;
 use crate::error::ControlError;
 use crate::schema;
 use crate::side::Side;
@@ -49,6 +50,9 @@ pub struct StatusFacts {
     pub proven_seconds_p50: Option<f64>,
     /// As `proven_seconds_p50`, of the slowest hundredth.
     pub proven_seconds_p99: Option<f64>,
+    /// Source transactions that the log has proven since the reconciler started.
+    #[serde(default)]
+    pub proven_transactions: u64,
     /// Rows that have to be read again by key.
     pub owed_rows: i64,
     /// How long the oldest of them has waited.
@@ -57,6 +61,27 @@ pub struct StatusFacts {
     pub stopped_tables: Vec<StoppedTable>,
     /// Divergences that were found and not yet repaired.
     pub open_divergences: i64,
+    /// Of those, the ones whose repair is held back.
+    #[serde(default)]
+    pub held_divergences: i64,
+    /// Of those, the ones of a dry run.
+    #[serde(default)]
+    pub dry_divergences: i64,
+    /// Tables whose repairs have stopped at their limit.
+    #[serde(default)]
+    pub stopped_repairs: Vec<StoppedRepairs>,
+    /// Whether others' writes at the target are found: it has a slot of its own.
+    #[serde(default)]
+    pub finds_foreign_writes: bool,
+    /// Tables at the target without a key: they are not carried.
+    #[serde(default)]
+    pub tables_without_key: Names,
+    /// Tables that this role may not read and write.
+    #[serde(default)]
+    pub tables_without_privilege: Names,
+    /// What will need a person soon, in words; nothing if all is well.
+    #[serde(default)]
+    pub attention: Vec<String>,
     /// Log that the source holds back for the slot.
     pub slot_wal_bytes: Option<i64>,
     /// `max_slot_wal_keep_size`; none if the source sets no bound.
@@ -86,6 +111,26 @@ pub struct StoppedTable {
     pub kept_rows: i64,
 }
 
+/// A table whose repairs wait for a person.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct StoppedRepairs {
+    /// Its canonical name.
+    pub table: String,
+    /// RFC 3339.
+    pub stopped_at: String,
+    /// Its open divergences that are held back.
+    pub held: i64,
+}
+
+/// Some tables: how many, and the first of their names.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Names {
+    /// How many there are.
+    pub count: i64,
+    /// The first few.
+    pub first: Vec<String>,
+}
+
 /// Rows from the log, by verdict.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Rows {
@@ -97,6 +142,12 @@ pub struct Rows {
     pub repaired: u64,
     /// A newer version stood there already.
     pub superseded: u64,
+    /// The target holds something else, and its repair is held back.
+    #[serde(default)]
+    pub held: u64,
+    /// The target held the same, and nothing tells that the mirror had brought it.
+    #[serde(default)]
+    pub unchanged: u64,
     /// Of those applied: no proxy had said anything of their transaction.
     pub unmirrored: u64,
     /// Those applied, by reason.
@@ -198,6 +249,9 @@ pub(crate) async fn read_in(snapshot: &Transaction<'_>) -> Result<StatusFacts, C
     read_stopped(snapshot, &mut facts).await?;
     read_reconciler(snapshot, &mut facts).await?;
     read_proxies(snapshot, &mut facts.mirror).await?;
+    read_stops(snapshot, &mut facts).await?;
+    read_tables(snapshot, &mut facts).await?;
+    facts.attention = attention(&facts);
     Ok(facts)
 }
 
@@ -211,11 +265,22 @@ async fn read_state(
                 "SELECT {} AS at, current_database()::text AS database, p.phase, p.epoch,
                         EXISTS (SELECT FROM segue.mirror_gate) AS gate,
                         waiting.owed_rows, waiting.owed_seconds_max,
+                        (SELECT count(*) FROM segue.divergence
+                         WHERE state = 'open' AND held IS NOT NULL) AS held,
+                        (SELECT count(*) FROM segue.divergence
+                         WHERE state = 'open' AND held = 'dry') AS dry,
+                        EXISTS (SELECT FROM pg_catalog.pg_replication_slots s
+                                JOIN segue.progress g ON s.slot_name = g.stream
+                                WHERE s.database = current_database()) AS finds_foreign,
                         (SELECT count(*) FROM segue.divergence WHERE state = 'open') AS open
                  FROM (SELECT count(*) AS owed_rows,
-                              extract(epoch FROM clock_timestamp() - min(since))::float8
+                              extract(epoch FROM clock_timestamp() - min(since) FILTER (
+                                  WHERE NOT EXISTS (
+                                      SELECT FROM segue.divergence d
+                                      WHERE d.\"table\" = o.\"table\" AND d.key = o.key
+                                        AND d.state = 'open' AND d.held IS NOT NULL)))::float8
                                   AS owed_seconds_max
-                       FROM segue.owed
+                       FROM segue.owed o
                        WHERE \"table\" NOT IN (SELECT \"table\" FROM segue.stopped)) AS waiting
                  LEFT JOIN segue.phase p ON true",
                 utc("clock_timestamp()")
@@ -231,6 +296,9 @@ async fn read_state(
     facts.owed_rows = row.get("owed_rows");
     facts.owed_seconds_max = row.get("owed_seconds_max");
     facts.open_divergences = row.get("open");
+    facts.held_divergences = row.get("held");
+    facts.dry_divergences = row.get("dry");
+    facts.finds_foreign_writes = row.get("finds_foreign");
     facts.mirror.gate = if row.get("gate") {
         Gate::Open
     } else {
@@ -260,6 +328,73 @@ async fn read_stopped(
     Ok(())
 }
 
+/// Tables named in full at most.
+const NAMES_MAX: usize = 5;
+
+async fn read_stops(
+    snapshot: &Transaction<'_>,
+    facts: &mut StatusFacts,
+) -> Result<(), ControlError> {
+    let sql = format!(
+        r#"SELECT "table", {} AS at, (
+               SELECT count(*) FROM segue.divergence d
+               WHERE d."table" = l."table" AND d.state = 'open' AND d.held IS NOT NULL) AS held
+           FROM segue.repair_limit l WHERE resumed_at IS NULL ORDER BY 1 LIMIT 100"#,
+        utc("stopped_at")
+    );
+    let rows = snapshot.query(&sql, &[]).await;
+    let rows = rows.map_err(cannot("read which repairs have stopped"))?;
+    facts.stopped_repairs = rows
+        .iter()
+        .map(|row| StoppedRepairs {
+            table: row.get(0),
+            stopped_at: row.get(1),
+            held: row.get(2),
+        })
+        .collect();
+    Ok(())
+}
+
+/// Tables that are left out, or will fail, for a reason that the catalog tells.
+async fn read_tables(
+    snapshot: &Transaction<'_>,
+    facts: &mut StatusFacts,
+) -> Result<(), ControlError> {
+    let sql = "
+        WITH tables AS (
+            SELECT c.oid, c.oid::pg_catalog.regclass::text AS name FROM pg_catalog.pg_class c
+            JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+            WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence = 'p'
+              AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'segue')
+              AND n.nspname NOT LIKE 'pg\\_%'),
+        keyless AS (
+            SELECT name FROM tables t WHERE NOT EXISTS (
+                SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = t.oid AND i.indisunique
+                AND i.indimmediate AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL)),
+        closed AS (
+            SELECT name FROM tables t WHERE NOT (
+                pg_catalog.has_table_privilege(t.oid, 'SELECT')
+                AND pg_catalog.has_table_privilege(t.oid, 'INSERT')
+                AND pg_catalog.has_table_privilege(t.oid, 'UPDATE')
+                AND pg_catalog.has_table_privilege(t.oid, 'DELETE')))
+        SELECT (SELECT count(*) FROM keyless),
+               ARRAY (SELECT name FROM keyless ORDER BY name LIMIT $1),
+               (SELECT count(*) FROM closed),
+               ARRAY (SELECT name FROM closed ORDER BY name LIMIT $1)";
+    let limit = i64::try_from(NAMES_MAX).unwrap_or(i64::MAX);
+    let row = snapshot.query_one(sql, &[&limit]).await;
+    let row = row.map_err(cannot("look at the tables"))?;
+    facts.tables_without_key = Names {
+        count: row.get(0),
+        first: row.get(1),
+    };
+    facts.tables_without_privilege = Names {
+        count: row.get(2),
+        first: row.get(3),
+    };
+    Ok(())
+}
+
 /// What the reconciler writes into `segue.reconciler.counters`. Everything may be absent: it has
 /// measured nothing in its first second.
 #[derive(Debug, Default, Deserialize)]
@@ -269,6 +404,9 @@ struct ReconcilerCounters {
     applied: u64,
     repaired: u64,
     superseded: u64,
+    held: u64,
+    unchanged: u64,
+    transactions: u64,
     unmirrored: u64,
     applied_why: BTreeMap<String, u64>,
     proven_seconds_p50: Option<f64>,
@@ -308,9 +446,12 @@ async fn read_reconciler(
         applied: counters.applied,
         repaired: counters.repaired,
         superseded: counters.superseded,
+        held: counters.held,
+        unchanged: counters.unchanged,
         unmirrored: counters.unmirrored,
         applied_why: counters.applied_why,
     };
+    facts.proven_transactions = counters.transactions;
     facts.lag_bytes = counters.lag_bytes;
     facts.lag_seconds = counters.lag_seconds;
     facts.proven_seconds_p50 = counters.proven_seconds_p50;

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use apply::logged::ForeignAuthor;
 use control::Side;
 use protocol::lsn::Lsn;
 use protocol::pgoutput::Message;
@@ -34,6 +35,8 @@ pub(crate) struct ForeignPart {
     pub(crate) emptied: Vec<protocol::contract::TableIndex>,
     /// Tables that are no longer what the contract says.
     pub(crate) drifted: Vec<Drift>,
+    /// Who wrote all that.
+    pub(crate) author: ForeignAuthor,
     /// Where the target's stream goes on after it.
     pub(crate) end_lsn: Lsn,
 }
@@ -58,8 +61,9 @@ pub(crate) struct ForeignIntake {
 }
 
 impl ForeignPart {
-    const fn empty() -> Self {
+    fn empty() -> Self {
         Self {
+            author: ForeignAuthor::default(),
             rows: Vec::new(),
             emptied: Vec::new(),
             drifted: Vec::new(),
@@ -137,15 +141,18 @@ impl ForeignIntake {
     async fn message(&mut self, message: Message, lsn: Lsn) -> Result<(), ReconcilerError> {
         let foreign = self.author == Author::SomebodyElse;
         let change = match message {
-            Message::Begin(_) => {
+            Message::Begin(begin) => {
                 self.author = Author::SomebodyElse;
                 self.part = ForeignPart::empty();
+                self.part.author.xid = begin.xid;
+                self.part.author.committed_at = begin.committed_at;
                 return Ok(());
             }
             Message::Origin { name, .. } => {
                 if name.starts_with(OWN_ORIGINS) {
                     self.author = Author::Segue;
                 }
+                self.part.author.origin = Some(name);
                 return Ok(());
             }
             Message::Relation(relation) => {
@@ -211,7 +218,11 @@ impl ForeignIntake {
     }
 
     async fn hand_over(&mut self, end_lsn: Lsn) {
-        let mut part = std::mem::replace(&mut self.part, ForeignPart::empty());
+        let rest = ForeignPart {
+            author: self.part.author.clone(),
+            ..ForeignPart::empty()
+        };
+        let mut part = std::mem::replace(&mut self.part, rest);
         part.end_lsn = end_lsn;
         self.handed = end_lsn;
         if self.parts.send(part).await.is_err() {

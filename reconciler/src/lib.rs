@@ -21,6 +21,7 @@ use control::Dsn;
 use tokio_util::sync::CancellationToken;
 
 pub use error::ReconcilerError;
+pub use protocol::decide::repair::{Limit, Policy};
 
 /// What a reconciler needs to know.
 #[derive(Debug, Clone)]
@@ -29,6 +30,12 @@ pub struct Config {
     pub source: Dsn,
     /// Where it is moved to.
     pub target: Dsn,
+    /// Whether repairs are made.
+    pub repair: Policy,
+    /// How many of one table; none for as many as there are.
+    pub max_repairs: Option<Limit>,
+    /// How long divergences that are over, their journal, and events are kept.
+    pub retention: std::time::Duration,
 }
 
 /// Reconciles until `shutdown` is cancelled. `ready` is called once, when the stream has been taken

@@ -11,6 +11,7 @@ pub(crate) fn rows_judged(tally: &Tally) {
         ("applied", tally.applied),
         ("repaired", tally.repaired),
         ("superseded", tally.superseded),
+        ("held", tally.held),
     ];
     for (verdict, count) in counts {
         ::metrics::counter!("segue_reconciler_rows_total", "verdict" => verdict).increment(count);
@@ -44,6 +45,11 @@ pub(crate) fn lag_measured(lag_bytes: u64, lag_seconds: f64, owed_rows: usize) {
 /// So many tables are not what the contract says.
 pub(crate) fn tables_stopped(count: usize) {
     ::metrics::gauge!("segue_reconciler_stopped_tables_count").set(count as f64);
+}
+
+/// Once a second: tables whose repairs wait for a person.
+pub(crate) fn repairs_stopped(tables: usize) {
+    ::metrics::gauge!("segue_reconciler_repairs_stopped_tables").set(tables as f64);
 }
 
 /// A session ended with an error and will be tried again.

@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use protocol::decide::working_set::{Tally, UNMIRRORED};
+use protocol::contract::TableIndex;
+use protocol::decide::working_set::{TableCount, Tally, UNMIRRORED};
 use protocol::lsn::Lsn;
 use serde_json::json;
 use tokio::time::Instant;
@@ -33,6 +34,9 @@ pub(crate) struct Stats {
     transactions: u64,
     applied_why: BTreeMap<&'static str, u64>,
     owed_why: BTreeMap<&'static str, u64>,
+    held: u64,
+    /// By table, since they were last written; a reason may be corrected afterwards.
+    tables: BTreeMap<TableCount, i64>,
     divergences: u64,
     proven: VecDeque<(Instant, f64)>,
     marks: VecDeque<(f64, Lsn)>,
@@ -61,6 +65,10 @@ impl Stats {
         self.applied += tally.applied;
         self.repaired += tally.repaired;
         self.superseded += tally.superseded;
+        self.held += tally.held;
+        for (place, count) in &tally.tables {
+            *self.tables.entry(*place).or_default() += i64::try_from(*count).unwrap_or(i64::MAX);
+        }
         self.divergences += u64::try_from(findings).unwrap_or(u64::MAX);
         for (why, count) in &tally.applied_why {
             *self.applied_why.entry(why).or_default() += count;
@@ -71,7 +79,13 @@ impl Stats {
     }
 
     /// A proxy has said why it had left rows to the stream.
-    pub(crate) fn explained(&mut self, why: &'static str, rows: u64) {
+    pub(crate) fn explained(&mut self, table: TableIndex, why: &'static str, rows: u64) {
+        let moved = i64::try_from(rows).unwrap_or(i64::MAX);
+        *self
+            .tables
+            .entry((table, "applied", UNMIRRORED))
+            .or_default() -= moved;
+        *self.tables.entry((table, "applied", why)).or_default() += moved;
         let unmirrored = self.applied_why.entry(UNMIRRORED).or_default();
         *unmirrored = unmirrored.saturating_sub(rows);
         *self.applied_why.entry(why).or_default() += rows;
@@ -148,6 +162,7 @@ impl Stats {
             "applied": self.applied,
             "repaired": self.repaired,
             "superseded": self.superseded,
+            "held": self.held,
             "unmirrored": unmirrored,
             "transactions": self.transactions,
             "applied_why": self.applied_why,
@@ -163,6 +178,16 @@ impl Stats {
             "slot_wal_budget_bytes": here.slot_wal_budget_bytes,
             "floor": positions.floor,
         })
+    }
+
+    /// The counts by table that have not been written yet.
+    pub(crate) const fn tables(&self) -> &BTreeMap<TableCount, i64> {
+        &self.tables
+    }
+
+    /// They have been written.
+    pub(crate) fn forget_tables(&mut self) {
+        self.tables.clear();
     }
 
     pub(crate) const fn totals(&self) -> [u64; 3] {

@@ -6,6 +6,7 @@ mod config;
 mod facts;
 mod proxy;
 mod reconciler;
+mod repair;
 mod report;
 mod run;
 mod servers;
@@ -77,6 +78,8 @@ enum Command {
     Status(status::Arguments),
     /// Show where the target was not what the source's log says, and what was done about it
     Report(report::Arguments),
+    /// Let a table's repairs go on, or undo one
+    Repair(repair::Arguments),
     /// Look at the configuration
     Config(config::Arguments),
 }
@@ -131,6 +134,7 @@ impl Arguments {
             Command::Run(arguments) => arguments.run(context),
             Command::Status(arguments) => arguments.run(&context),
             Command::Report(arguments) => arguments.run(&context),
+            Command::Repair(arguments) => arguments.run(&context),
             Command::Config(arguments) => arguments.run(&context),
         }
     }

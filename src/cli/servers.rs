@@ -126,11 +126,27 @@ pub(super) struct ReconcilerFlags {
     /// Serve /metrics, /healthz, /readyz, /status and /report there [default: nowhere]
     #[arg(long, value_name = "ADDR")]
     http: Option<String>,
+    /// Whether differences are repaired: on, or dry (they are only reported, with what a repair
+    /// would write) [default: on]
+    #[arg(long, value_name = "MODE")]
+    repair: Option<String>,
+    /// How many rows of one table are repaired in a stretch of time, such as 1000/1h; past it the
+    /// table's repairs stop until `segue repair resume`; unlimited for no bound [default: 1000/1h]
+    #[arg(long, value_name = "N/DURATION")]
+    max_repairs: Option<String>,
+    /// How long divergences that are over, their journal, and events are kept [default: 90d]
+    #[arg(long, value_name = "DURATION")]
+    retention: Option<String>,
 }
 
 impl ReconcilerFlags {
-    pub(super) fn settings(self) -> [(Setting, Option<String>); 1] {
-        [(Setting::Http, self.http)]
+    pub(super) fn settings(self) -> [(Setting, Option<String>); 4] {
+        [
+            (Setting::Http, self.http),
+            (Setting::Repair, self.repair),
+            (Setting::MaxRepairs, self.max_repairs),
+            (Setting::Retention, self.retention),
+        ]
     }
 }
 
@@ -178,6 +194,9 @@ pub(super) fn reconciler_part(settings: &Settings, loss: Loss) -> Result<Part, F
     let config = reconciler::Config {
         source: settings.source()?.clone(),
         target: settings.target()?.clone(),
+        repair: settings.repair,
+        max_repairs: settings.max_repairs,
+        retention: settings.retention,
     };
     Ok(Part::new(
         "reconciler",

@@ -21,6 +21,7 @@ use control::server::Route;
 use proxy::address::Address;
 use proxy::settings::{IdleLimits, MirrorChoice, SyncPolicy, SyncSettings};
 use proxy::{AuthenticationSettings, ClientTls, MirrorMode};
+use reconciler::{Limit, Policy};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 pub(crate) use self::layers::Environment;
@@ -77,6 +78,12 @@ pub(crate) struct Settings {
     pub(crate) http: Option<SocketAddr>,
     /// What the endpoints ask for.
     pub(crate) http_token: Option<Password>,
+    /// Whether the reconciler repairs.
+    pub(crate) repair: Policy,
+    /// How many rows of one table; none for as many as there are.
+    pub(crate) max_repairs: Option<Limit>,
+    /// How long divergences that are over, and events, are kept.
+    pub(crate) retention: Duration,
     /// Tables to carry; empty: every table with a key.
     pub(crate) tables: Vec<String>,
     /// How logs are written.
@@ -308,6 +315,9 @@ impl Judge {
             authentication: self.authentication(),
             metrics: self.endpoint(Setting::Metrics, http_token.is_some()),
             http: self.endpoint(Setting::Http, http_token.is_some()),
+            repair: self.or_default(Setting::Repair, repair),
+            max_repairs: self.or_default(Setting::MaxRepairs, max_repairs),
+            retention: self.or_default(Setting::Retention, retention),
             tables: self.value(Setting::Tables, list).unwrap_or_default(),
             log_format: self.or_default(Setting::LogFormat, str::parse),
             log_level: self.or_default(Setting::LogLevel, log_level),
@@ -519,6 +529,40 @@ fn sync_policy(text: &str) -> Result<SyncPolicy, String> {
                 .to_owned(),
         ),
     }
+}
+
+fn repair(text: &str) -> Result<Policy, String> {
+    match text {
+        "on" => Ok(Policy::On),
+        "dry" | "off" => Ok(Policy::Dry),
+        _ => Err("is not one of on, dry".to_owned()),
+    }
+}
+
+/// `1000/1h`, `50` (an hour is meant) or `unlimited`.
+fn max_repairs(text: &str) -> Result<Option<Limit>, String> {
+    const SHAPE: &str = "is not a number of rows and a time, such as 1000/1h, or unlimited";
+    if text == "unlimited" {
+        return Ok(None);
+    }
+    let (count, window) = text.split_once('/').unwrap_or((text, "1h"));
+    let count = count.trim().parse().ok().filter(|count| *count > 0);
+    let window = duration(window.trim())
+        .ok()
+        .filter(|window| *window >= Duration::from_secs(1));
+    match (count, window) {
+        (Some(count), Some(window)) => Ok(Some(Limit { count, window })),
+        (Some(_) | None, _) => Err(format!("{SHAPE}; to repair nothing, set repair = dry")),
+    }
+}
+
+/// What is younger is looked at while one decides what to keep.
+fn retention(text: &str) -> Result<Duration, String> {
+    let retention = duration(text)?;
+    if retention < Duration::from_hours(1) {
+        return Err("is less than 1h, in which nobody has looked at the report".to_owned());
+    }
+    Ok(retention)
 }
 
 fn workers(text: &str) -> Result<NonZeroUsize, String> {

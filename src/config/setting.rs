@@ -60,6 +60,12 @@ pub(crate) enum Setting {
     Http,
     /// File with the bearer token that the endpoints ask for.
     HttpTokenFile,
+    /// Whether the reconciler repairs what differs: `on` or `dry`.
+    Repair,
+    /// How many rows of one table it repairs in a stretch of time.
+    MaxRepairs,
+    /// How long the past is kept.
+    Retention,
     /// Tables to carry, comma-separated.
     Tables,
     /// `text` or `json`.
@@ -120,7 +126,7 @@ const fn facts(name: &'static str, default: &'static str, change: Change) -> Fac
 
 impl Setting {
     /// All of them, in the order in which problems are reported.
-    pub(crate) const ALL: [Self; 29] = [
+    pub(crate) const ALL: [Self; 32] = [
         Self::Source,
         Self::Target,
         Self::Listen,
@@ -147,6 +153,9 @@ impl Setting {
         Self::Metrics,
         Self::Http,
         Self::HttpTokenFile,
+        Self::Repair,
+        Self::MaxRepairs,
+        Self::Retention,
         Self::Tables,
         Self::LogFormat,
         Self::LogLevel,
@@ -195,6 +204,12 @@ impl Setting {
             Self::Metrics => facts("metrics", "none", Restart),
             Self::Http => facts("http", "none", Restart),
             Self::HttpTokenFile => facts("http_token_file", "none", Restart),
+            Self::Repair => facts("repair", "on", Restart),
+            // A slip of somebody's hand is put right by itself; a table that differs everywhere is
+            // for a person to look at first.
+            Self::MaxRepairs => facts("max_repairs", "1000/1h", Restart),
+            // Longer than a migration is looked back on.
+            Self::Retention => facts("retention", "90d", Restart),
             Self::Tables => facts("tables", "every table with a key", Restart),
             Self::LogFormat => facts("log_format", "text", Restart),
             Self::LogLevel => facts("log_level", "info", AtOnce),

@@ -183,6 +183,8 @@ pub(super) mod tests {
             target_rev: Some("36028797112199567".into()),
             op_id: None,
             columns: vec!["<i>".into()],
+            held: None,
+            written_by: None,
         }
     }
 
@@ -231,6 +233,8 @@ pub(super) mod tests {
                 at: String::new(),
                 before: row("by hand"),
                 after: row("a@example.org"),
+                act: "repair".into(),
+                proposed: control::report::Proposal::None,
             }],
         };
         let text = super::detail(&detail);

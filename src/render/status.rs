@@ -28,7 +28,7 @@ pub(crate) fn text(facts: &StatusFacts, silence_seconds: u32) -> String {
         &reconciler(&facts.reconciler, silence_seconds),
     );
     screen.line("mirror", &gate(facts));
-    screen.line("open", &plural(facts.open_divergences, "divergence"));
+    screen.line("open", &open(facts));
     for table in &facts.stopped_tables {
         screen.line("stopped", &stopped(table));
     }
@@ -45,6 +45,9 @@ pub(crate) fn text(facts: &StatusFacts, silence_seconds: u32) -> String {
     screen.0.push('\n');
     rows(&mut screen, facts);
     mirror(&mut screen, facts);
+    for sentence in &facts.attention {
+        push(&mut screen.0, format_args!("\n  ! {}\n", plain(sentence)));
+    }
     screen.0
 }
 
@@ -95,6 +98,14 @@ fn stopped(table: &StoppedTable) -> String {
         seconds(table.seconds),
         plain(&table.what)
     )
+}
+
+fn open(facts: &StatusFacts) -> String {
+    let open = plural(facts.open_divergences, "divergence");
+    match facts.held_divergences {
+        0 => open,
+        held => format!("{open}, {} held back", count_signed(held)),
+    }
 }
 
 fn owed(facts: &StatusFacts) -> String {

@@ -50,6 +50,7 @@ mod mirror_faults;
 #[cfg(test)]
 mod negotiation;
 #[cfg(test)]
+mod repairs;
 mod replication;
 #[cfg(test)]
 mod revisions;

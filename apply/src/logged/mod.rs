@@ -13,6 +13,7 @@
 mod entries;
 mod error;
 mod notes;
+mod repairs;
 mod reread;
 mod rows;
 mod statements;
@@ -21,12 +22,12 @@ mod truncate;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use protocol::contract::{Contract, Table};
+use protocol::contract::{Contract, Table, TableIndex};
 use protocol::decide::assembly::LoggedWrite;
 use protocol::decide::floor::Floor;
 use protocol::decide::verdict::OwedWhy;
 use protocol::decide::working_set::{
-    Extent, MirrorOutcome, Net, Operation, OwedRow, Tally, WorkingSet,
+    Extent, FindingKind, MirrorOutcome, Net, Operation, OwedRow, Tally, WorkingSet,
 };
 use protocol::lsn::Lsn;
 use protocol::op_id::OpId;
@@ -35,7 +36,8 @@ use protocol::row::RowKey;
 use protocol::xid::Xid;
 
 pub use self::error::{LoggedError, is_about_the_schema};
-pub use self::notes::ForeignWrite;
+pub use self::notes::{ForeignAuthor, ForeignWrite, WRITTEN_AGAIN, WRITTEN_BY_LOG};
+pub use self::repairs::RepairBook;
 pub use self::reread::{ForeignTrace, FreshRead, FreshRow, Settled, Settlement};
 use crate::connection::{Connection, ConnectionError, EncodeError, Format, Parameter, ResultSet};
 use crate::statements::Statements;
@@ -74,7 +76,7 @@ pub struct Applied {
     /// How many divergences were noted.
     pub findings: usize,
     /// Transactions of which no proxy had said anything yet, and their rows that were applied.
-    pub unmirrored: Vec<(OpId, u64)>,
+    pub unmirrored: Vec<(OpId, TableIndex, u64)>,
 }
 
 /// Applies logged writes through one session of the target.
@@ -85,6 +87,7 @@ pub struct LoggedWriter {
     contract: Arc<Contract>,
     stream: Stream,
     position: Lsn,
+    repairs: RepairBook,
 }
 
 impl LoggedWriter {
@@ -102,6 +105,7 @@ impl LoggedWriter {
             contract,
             stream,
             position,
+            repairs: RepairBook::default(),
         })
     }
 
@@ -113,6 +117,11 @@ impl LoggedWriter {
     /// The session, for statements on `segue`'s own tables between batches.
     pub const fn connection(&mut self) -> &mut Connection {
         &mut self.connection
+    }
+
+    /// What is left to be repaired, table by table. Until it is given nothing is held back.
+    pub const fn repairs(&mut self) -> &mut RepairBook {
+        &mut self.repairs
     }
 
     /// Applies a batch. Durable when it returns. Not cancel-safe: drop the writer afterwards.
@@ -128,7 +137,7 @@ impl LoggedWriter {
         self.queue_net(&net)?;
         self.queue(statements::COMMIT, &[])?;
         let applied = match self.run().await {
-            Ok(_) => Applied::of(net),
+            Ok(_) => self.applied(net),
             Err(error) if error.is_about_the_row() => {
                 self.roll_back().await?;
                 self.apply_carefully(batch, floor, end).await?
@@ -160,7 +169,8 @@ impl LoggedWriter {
         let keys: Vec<RowKey> = keys.into_iter().collect();
         let ops: Vec<OpId> = batch.iter().map(|transaction| transaction.op_id).collect();
         self.queue_begin(end)?;
-        let (mut set, outcomes) = self.read(&keys, &ops).await?;
+        let (set, outcomes) = self.read(&keys, &ops).await?;
+        let mut set = set.with_repairs(self.repairs.clone_repairs(), self.repairs.now());
         for transaction in batch {
             let mut operation = self.operation(transaction.op_id, transaction.xid, &outcomes);
             operation.extent = Extent::Whole;
@@ -182,7 +192,7 @@ impl LoggedWriter {
         let net = self.write_carefully(net, xid).await?;
         self.queue(statements::COMMIT, &[])?;
         self.run().await?;
-        Ok(Applied::of(net))
+        Ok(self.applied(net))
     }
 
     /// Begins a transaction that is applied step by step.
@@ -227,7 +237,7 @@ impl LoggedWriter {
             }
             Err(error) => return Err(error),
         };
-        Ok(Applied::of(net))
+        Ok(self.applied(net))
     }
 
     /// Ends the transaction that was begun; `end` is where the stream goes on. Durable when it
@@ -385,6 +395,18 @@ impl LoggedWriter {
             set.insert(key.clone(), entries.remove(key).flatten(), row);
         }
         Ok((set, outcomes))
+    }
+}
+
+impl LoggedWriter {
+    /// What came of a net effect. Its repairs are counted now that they are made.
+    fn applied(&mut self, net: Net) -> Applied {
+        for found in &net.findings {
+            if matches!(found.kind, FindingKind::Wrong(_)) {
+                self.repairs.ask(found.key.table());
+            }
+        }
+        Applied::of(net)
     }
 }
 

@@ -7,11 +7,12 @@ use std::collections::HashSet;
 
 use bytes::{Bytes, BytesMut};
 use protocol::contract::Table;
+use protocol::decide::repair::Hold;
 use protocol::decide::working_set::Finding;
 use protocol::lsn::Lsn;
 use protocol::op_id::OpId;
 use protocol::revision::Revision;
-use protocol::row::RowKey;
+use protocol::row::{Image, RowKey};
 
 use super::{LoggedError, LoggedWriter, execute, table_of};
 use crate::array::{Array, element};
@@ -25,6 +26,19 @@ pub struct ForeignWrite {
     pub key: RowKey,
     /// Where it lies in the target's own log.
     pub target_lsn: Lsn,
+    /// Who wrote it.
+    pub author: ForeignAuthor,
+}
+
+/// Who wrote at the target, as its log tells.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ForeignAuthor {
+    /// The replication origin; none of an ordinary session.
+    pub origin: Option<String>,
+    /// The low 32 bits of its transaction's id.
+    pub xid: u32,
+    /// When that committed, in microseconds since 2000-01-01 by the target's clock.
+    pub committed_at: i64,
 }
 
 /// A divergence about to be noted.
@@ -36,6 +50,7 @@ pub(super) struct Note<'a> {
     pub(super) target_rev: Option<Revision>,
     pub(super) op_id: Option<OpId>,
     pub(super) columns: &'a [usize],
+    pub(super) author: Option<&'a ForeignAuthor>,
 }
 
 /// What becomes of the open divergences of a row.
@@ -46,6 +61,8 @@ pub(super) struct Completion<'a> {
     pub(super) source_rev: Option<Revision>,
     /// Which columns differed, where the divergence does not say so itself.
     pub(super) columns: &'a [usize],
+    /// Why the repair is held back, if it is.
+    pub(super) hold: Option<Hold>,
 }
 
 /// The state of a divergence.
@@ -78,15 +95,39 @@ impl Completion<'_> {
         repair: None,
         source_rev: None,
         columns: &[],
+        hold: None,
     };
 
     const LOGGED: Self = Self {
         state: State::Repaired,
-        repair: Some("the logged version was written"),
+        repair: Some(WRITTEN_BY_LOG),
         source_rev: None,
         columns: &[],
+        hold: None,
     };
+
+    /// It stays open, with words.
+    pub(super) const fn held(hold: Hold) -> Self {
+        let words = match hold {
+            Hold::Dry => "held back: repairs are only reported (repair = dry)",
+            Hold::Limit => {
+                "held back: the table has had its share of repairs (max_repairs) and waits for \
+                 segue repair resume"
+            }
+        };
+        Self {
+            repair: Some(words),
+            hold: Some(hold),
+            ..Self::OPEN
+        }
+    }
 }
+
+/// What is said of a repair that wrote the logged version.
+pub const WRITTEN_BY_LOG: &str = "the logged version was written";
+
+/// What is said of a repair that wrote what the source holds.
+pub const WRITTEN_AGAIN: &str = "the row was read again from the source and written";
 
 impl LoggedWriter {
     pub(super) fn queue_notes(&mut self, findings: &[Finding]) -> Result<(), LoggedError> {
@@ -98,6 +139,7 @@ impl LoggedWriter {
                 target_rev: found.target_rev,
                 op_id: Some(found.op_id),
                 columns: &found.columns,
+                author: None,
             })?;
         }
         Ok(())
@@ -109,10 +151,10 @@ impl LoggedWriter {
         owed: &HashSet<RowKey>,
     ) -> Result<(), LoggedError> {
         for found in findings {
-            let completion = if owed.contains(&found.key) {
-                Completion::OPEN
-            } else {
-                Completion::LOGGED
+            let completion = match found.hold {
+                Some(hold) => Completion::held(hold),
+                None if owed.contains(&found.key) => Completion::OPEN,
+                None => Completion::LOGGED,
             };
             self.queue_completion(&found.key, &completion)?;
         }
@@ -130,6 +172,11 @@ impl LoggedWriter {
         let source_rev = note.source_rev.map(|rev| rev.packed().to_be_bytes());
         let target_rev = note.target_rev.map(|rev| rev.packed().to_be_bytes());
         let op_id = note.op_id.map(OpId::to_bytes);
+        let origin = note.author.and_then(|author| author.origin.as_deref());
+        let xid = note
+            .author
+            .map(|author| i64::from(author.xid).to_be_bytes());
+        let committed_at = note.author.map(|author| author.committed_at.to_be_bytes());
         let mut parameters = vec![
             Parameter::Binary(table.name.as_bytes()),
             Parameter::Binary(note.key.bytes()),
@@ -139,6 +186,9 @@ impl LoggedWriter {
             optional(target_rev.as_ref().map(<[u8; 8]>::as_slice)),
             optional(op_id.as_ref().map(<[u8; 16]>::as_slice)),
             Parameter::Binary(&names),
+            optional(origin.map(str::as_bytes)),
+            optional(xid.as_ref().map(<[u8; 8]>::as_slice)),
+            optional(committed_at.as_ref().map(<[u8; 8]>::as_slice)),
         ];
         parameters.extend(values.iter().map(Value::parameter));
         execute(&mut self.connection, &statement.name(), &parameters)
@@ -165,6 +215,27 @@ impl LoggedWriter {
             optional(completion.repair.map(str::as_bytes)),
             optional(source_rev.as_ref().map(<[u8; 8]>::as_slice)),
             Parameter::Binary(&names),
+            optional(completion.hold.map(|hold| hold.label().as_bytes())),
+        ];
+        parameters.extend(values.iter().map(Value::parameter));
+        execute(&mut self.connection, &statement.name(), &parameters)
+    }
+
+    /// Says what a repair that is held back would write.
+    pub(super) fn queue_proposal(
+        &mut self,
+        key: &RowKey,
+        row: Option<&Image>,
+    ) -> Result<(), LoggedError> {
+        let statement = Statement::Propose(key.table());
+        self.ready(statement)?;
+        let table = table_of(&self.contract, key)?;
+        let values = self.rows.column_values(key.table(), row)?;
+        let exists = [u8::from(row.is_some())];
+        let mut parameters = vec![
+            Parameter::Binary(table.name.as_bytes()),
+            Parameter::Binary(key.bytes()),
+            Parameter::Binary(&exists),
         ];
         parameters.extend(values.iter().map(Value::parameter));
         execute(&mut self.connection, &statement.name(), &parameters)

@@ -5,15 +5,16 @@
 
 use std::collections::{HashMap, HashSet};
 
+use protocol::decide::repair::{Hold, Permission};
 use protocol::decide::reread::{Horizon, Reread, Turn};
-use protocol::decide::verdict::{Entry, Path, Proof};
-use protocol::decide::working_set::{Net, WorkingSet};
+use protocol::decide::verdict::{Entry, OwedWhy, Path, Proof};
+use protocol::decide::working_set::{Net, OwedRow, WorkingSet};
 use protocol::revision::Revision;
 use protocol::row::{Image, RowKey};
 use protocol::xid::{Snapshot, Xid};
 
 use super::entries;
-use super::notes::{Completion, Note, State};
+use super::notes::{Completion, Note, State, WRITTEN_AGAIN};
 use super::truncate::quote_literal;
 use super::{ForeignWrite, LoggedError, LoggedWriter, statements};
 
@@ -28,6 +29,8 @@ pub struct FreshRow {
     pub xid: Option<Xid>,
     /// Whether somebody else wrote it.
     pub is_foreign: bool,
+    /// Whether it was found to differ before, and its repair held back.
+    pub is_held: bool,
     /// The unverified entry that the log has passed by, as the last sweep saw it (rule 13).
     pub passed: Option<Revision>,
     /// What somebody else had made of the row, where that is known.
@@ -70,6 +73,8 @@ pub enum Settled {
     Repaired,
     /// It has to be read again later.
     Later,
+    /// It differs, and its repair is held back.
+    Held,
     /// It differs and looks like a phantom; the target's own log has to tell first whether somebody
     /// else made it so.
     Suspected,
@@ -90,6 +95,8 @@ struct Judged<'a> {
     differs: bool,
     /// Its entry is unverified, and the log has passed it by.
     is_phantom: bool,
+    /// Why its repair is held back, if it is.
+    hold: Option<Hold>,
 }
 
 impl LoggedWriter {
@@ -101,8 +108,6 @@ impl LoggedWriter {
         stream: &str,
         position: protocol::lsn::Lsn,
     ) -> Result<(), LoggedError> {
-        use protocol::decide::verdict::OwedWhy;
-        use protocol::decide::working_set::OwedRow;
         self.queue_begin(self.position)?;
         let results = self.run().await?;
         self.check_progress(&results).await?;
@@ -116,6 +121,7 @@ impl LoggedWriter {
                     target_rev: Revision::logged(self.stream.epoch, write.target_lsn).ok(),
                     op_id: None,
                     columns: &[],
+                    author: Some(&write.author),
                 })?;
                 self.queue_completion(&write.key, &Completion::OPEN)?;
             }
@@ -177,6 +183,7 @@ impl LoggedWriter {
         let mut outcome = Vec::with_capacity(set.len());
         let mut judged = Vec::new();
         let mut untouched = Vec::new();
+        let (mut repairs, now) = (self.repairs.clone_repairs(), self.repairs.now());
         for fresh in set {
             let entry = entries.remove(&fresh.key).flatten();
             let is_phantom = entry.as_ref().is_some_and(|held| {
@@ -199,15 +206,26 @@ impl LoggedWriter {
             }
             let row = targets.remove(&fresh.key);
             let (differs, columns) = compare(row.as_ref(), fresh.row.as_ref());
-            if differs && is_phantom && !fresh.is_foreign && !fresh.is_cleared {
+            let known = fresh.is_foreign || fresh.is_held;
+            if differs && is_phantom && !known && !fresh.is_cleared {
                 outcome.push((fresh.key.clone(), Settled::Suspected));
                 continue;
             }
-            let settled = match (differs, is_phantom || fresh.is_foreign) {
-                (false, _) => Settled::Equal,
-                (true, false) => Settled::Written,
-                (true, true) => Settled::Repaired,
+            let is_repair = differs && (is_phantom || known);
+            let permission = is_repair.then(|| repairs.ask(fresh.key.table(), now));
+            let hold = match permission {
+                Some(Permission::Held(hold)) => Some(hold),
+                Some(Permission::Granted) | None => None,
             };
+            let settled = match (differs, permission) {
+                (false, _) => Settled::Equal,
+                (true, None) => Settled::Written,
+                (true, Some(Permission::Granted)) => Settled::Repaired,
+                (true, Some(Permission::Held(_))) => Settled::Held,
+            };
+            if hold.is_some() && entry.is_none() {
+                untouched.push(fresh.key.clone());
+            }
             outcome.push((fresh.key.clone(), settled));
             judged.push(Judged {
                 fresh,
@@ -215,6 +233,7 @@ impl LoggedWriter {
                 columns,
                 differs,
                 is_phantom,
+                hold,
             });
         }
         self.note_before(&judged, read)?;
@@ -223,6 +242,7 @@ impl LoggedWriter {
             return Ok(Err(blocked));
         }
         self.leave(&judged, untouched, read).await?;
+        self.repairs.replace(repairs);
         Ok(Ok(outcome))
     }
 
@@ -258,6 +278,7 @@ impl LoggedWriter {
         for row in judged
             .iter()
             .filter(|row| row.differs && (row.is_phantom || row.fresh.is_foreign))
+            .filter(|row| !row.fresh.is_held)
         {
             // An early write that came after its log is only late; what differs is the other's work.
             let kind = if row.fresh.is_foreign {
@@ -272,6 +293,7 @@ impl LoggedWriter {
                 target_rev: row.entry.as_ref().map(|entry| entry.rev),
                 op_id: row.entry.as_ref().and_then(|entry| entry.op_id),
                 columns: &row.columns,
+                author: None,
             })?;
         }
         Ok(())
@@ -282,7 +304,7 @@ impl LoggedWriter {
     async fn rewrite(&mut self, judged: &[Judged<'_>]) -> Result<Option<RowKey>, LoggedError> {
         let differing: Vec<&FreshRow> = judged
             .iter()
-            .filter(|row| row.differs)
+            .filter(|row| row.differs && row.hold.is_none())
             .map(|row| row.fresh)
             .collect();
         for fresh in &differing {
@@ -310,7 +332,9 @@ impl LoggedWriter {
         read: &FreshRead<'_>,
     ) -> Result<(), LoggedError> {
         let mut kept = Vec::new();
-        for row in judged {
+        let (held, judged): (Vec<_>, Vec<_>) = judged.iter().partition(|row| row.hold.is_some());
+        self.queue_held(&held)?;
+        for row in &judged {
             match &row.entry {
                 None => dropped.push(row.fresh.key.clone()),
                 // A late twin is refused. The log's own turn may still be to come for a version at
@@ -338,11 +362,30 @@ impl LoggedWriter {
         self.queue_entries(&net)?;
         let settled: Vec<RowKey> = judged.iter().map(|row| row.fresh.key.clone()).collect();
         self.queue_settled(&settled)?;
-        for row in judged {
+        for row in &judged {
             self.queue_completion(&row.fresh.key, &row.completion(read.as_of))?;
         }
         self.queue(statements::COMMIT, &[])?;
         self.run().await?;
+        Ok(())
+    }
+
+    /// Rows whose repair is held back stay owed, and their divergences open: with both values.
+    fn queue_held(&mut self, held: &[&Judged<'_>]) -> Result<(), LoggedError> {
+        let owed = held.iter().map(|row| OwedRow {
+            key: row.fresh.key.clone(),
+            why: OwedWhy::Held,
+            xid: row.fresh.xid,
+        });
+        self.queue_owed(&owed.collect::<Vec<_>>())?;
+        for (row, hold) in held.iter().filter_map(|row| Some((row, row.hold?))) {
+            let completion = Completion {
+                columns: &row.columns,
+                ..Completion::held(hold)
+            };
+            self.queue_completion(&row.fresh.key, &completion)?;
+            self.queue_proposal(&row.fresh.key, row.fresh.row.as_ref())?;
+        }
         Ok(())
     }
 }
@@ -351,11 +394,7 @@ impl Judged<'_> {
     /// What to say of the divergences that were open on the row.
     fn completion(&self, as_of: Revision) -> Completion<'_> {
         let (state, repair, columns): (_, _, &[usize]) = match &self.fresh.foreign {
-            _ if self.differs => (
-                State::Repaired,
-                "the row was read again from the source and written",
-                &self.columns,
-            ),
+            _ if self.differs => (State::Repaired, WRITTEN_AGAIN, &self.columns),
             Some(trace) if !trace.differed => {
                 (State::Ignored, "it wrote what the source holds", &[])
             }
@@ -372,6 +411,7 @@ impl Judged<'_> {
             repair: Some(repair),
             source_rev: Some(as_of),
             columns,
+            hold: None,
         }
     }
 }

@@ -38,6 +38,8 @@ pub enum Statement {
     Note(TableIndex),
     /// What was found of the row with a key is over, and it is so now.
     Complete(TableIndex),
+    /// What a repair of the row that is held back would write.
+    Propose(TableIndex),
 }
 
 impl Statement {
@@ -47,7 +49,8 @@ impl Statement {
             | Self::Upsert(table)
             | Self::Delete(table)
             | Self::Note(table)
-            | Self::Complete(table) => table,
+            | Self::Complete(table)
+            | Self::Propose(table) => table,
         }
     }
 
@@ -60,6 +63,7 @@ impl Statement {
             Self::Delete(_) => format!("d{table}"),
             Self::Note(_) => format!("n{table}"),
             Self::Complete(_) => format!("c{table}"),
+            Self::Propose(_) => format!("p{table}"),
         }
     }
 }
@@ -318,6 +322,21 @@ impl Statements {
                 (_, Side::Source) => Value::Binary(value.clone()),
                 (form, Side::Target) => Value::Binary(remap::to_target(form, value)?),
             })
+        });
+        values.collect()
+    }
+
+    /// A row's values, NULL where one is not known; as many where there is no row.
+    pub(crate) fn column_values(
+        &self,
+        index: TableIndex,
+        image: Option<&Image>,
+    ) -> Result<Vec<Value>, WriteError> {
+        let columns = self.table(index)?.table.columns.iter().enumerate();
+        let values = columns.map(|(place, column)| {
+            let datum = image.and_then(|image| image.columns().get(place));
+            let value = datum.map(|datum| value_of(&column.form, datum)).transpose();
+            Ok(value?.flatten().unwrap_or(Value::Null))
         });
         values.collect()
     }

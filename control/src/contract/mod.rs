@@ -9,7 +9,7 @@ mod form;
 mod stored;
 
 pub use build::{LeftOut, Selection, Survey, build, build_from_source};
-pub use stored::{Phase, PhaseName, load_from_source};
+pub use stored::{Phase, PhaseName, load_from_source, load_from_target};
 
 #[cfg(test)]
 mod tests;

@@ -79,7 +79,16 @@ impl FromStr for PhaseName {
 
 /// The phase and the contract, from the side that has the authority.
 pub async fn load_from_source(client: &impl GenericClient) -> Result<Phase, ControlError> {
-    let side = Side::Source;
+    load(client, Side::Source).await
+}
+
+/// The target's copy of both, for those who can reach only the target. It only lags.
+pub async fn load_from_target(client: &impl GenericClient) -> Result<Phase, ControlError> {
+    load(client, Side::Target).await
+}
+
+async fn load(client: &impl GenericClient, side: Side) -> Result<Phase, ControlError> {
+    let unreadable = |reason| unreadable(side, reason);
     let sql = "SELECT epoch, phase, contract::pg_catalog.text, system_identifier FROM segue.phase";
     let row = client
         .query_opt(sql, &[])
@@ -89,9 +98,9 @@ pub async fn load_from_source(client: &impl GenericClient) -> Result<Phase, Cont
     read(&row).map_err(unreadable)
 }
 
-fn unreadable(reason: String) -> ControlError {
+fn unreadable(side: Side, reason: String) -> ControlError {
     ControlError::Stored {
-        side: Side::Source,
+        side,
         what: "a segue.phase",
         reason,
     }

@@ -89,7 +89,13 @@ CREATE TABLE segue.divergence (
     source_rev  bigint,
     target_rev  bigint,
     op_id       uuid,
-    columns     text[] NOT NULL DEFAULT '{}'
+    columns     text[] NOT NULL DEFAULT '{}',
+    -- Why the repair is held back: dry, limit.
+    held        text,
+    -- Who wrote it at the target, where that's log tells: origin, transaction and its commit.
+    written_by  text,
+    written_xid bigint,
+    written_at  timestamptz
 );
 CREATE INDEX ON segue.divergence (detected_at);
 CREATE INDEX ON segue.divergence ("table", key) WHERE state = 'open';
@@ -104,7 +110,8 @@ CREATE TABLE segue.stopped (
     divergence bigint REFERENCES segue.divergence (id) ON DELETE SET NULL
 );
 
--- What a repair found and what it left, as column: text; enough to undo it.
+-- What a repair found and what it left, as column: text, and as the row's own text, which is enough
+-- to undo it. What one that is held back would leave is proposed; JSON's null: no row.
 CREATE TABLE segue.journal (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     divergence bigint REFERENCES segue.divergence (id) ON DELETE CASCADE,
@@ -112,9 +119,29 @@ CREATE TABLE segue.journal (
     "table"    text  NOT NULL,
     key        bytea NOT NULL,
     before     jsonb,
-    after      jsonb
+    after      jsonb,
+    proposed   jsonb,
+    before_row text,
+    after_row  text,
+    act        text  NOT NULL DEFAULT 'repair' CHECK (act IN ('repair', 'undo'))
 );
 CREATE INDEX ON segue.journal (divergence);
+
+-- Tables whose repairs have stopped at the limit. A person resumes them.
+CREATE TABLE segue.repair_limit (
+    "table"    text PRIMARY KEY,
+    stopped_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    resumed_at timestamptz
+);
+
+-- Rows from the log by table, verdict and, where there is one, why: totals since setup.
+CREATE TABLE segue.table_count (
+    "table" text   NOT NULL,
+    verdict text   NOT NULL,
+    why     text   NOT NULL DEFAULT '',
+    count   bigint NOT NULL,
+    PRIMARY KEY ("table", verdict, why)
+);
 
 -- Each proxy once a second; counters are totals since the proxy started.
 CREATE UNLOGGED TABLE segue.proxy (

@@ -200,7 +200,11 @@ async fn a_schema_that_is_not_ours_is_refused_by_its_version() {
 
 /// What version 2 had in place of this version's.
 const VERSION_2: &str = "
-    DROP TABLE segue.stopped;
+    DROP TABLE segue.stopped, segue.repair_limit, segue.table_count;
+    ALTER TABLE segue.divergence DROP COLUMN held, DROP COLUMN written_by,
+        DROP COLUMN written_xid, DROP COLUMN written_at;
+    ALTER TABLE segue.journal DROP COLUMN proposed, DROP COLUMN before_row,
+        DROP COLUMN after_row, DROP COLUMN act;
     ALTER TABLE segue.table_floor DROP COLUMN contract, ALTER COLUMN floor DROP DEFAULT;
     COMMENT ON SCHEMA segue IS 'segue schema version 2';
 ";

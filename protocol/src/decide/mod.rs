@@ -4,6 +4,7 @@ pub mod assembly;
 pub mod floor;
 pub mod names;
 pub mod record;
+pub mod repair;
 pub mod reply_queue;
 pub mod reread;
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! What is done once a second: the sweep for phantoms, the floor, the account.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use control::Side;
+use protocol::contract::TableIndex;
 use protocol::decide::sweep::Sighting;
 use protocol::decide::verdict::OwedWhy;
 use protocol::op_id::OpId;
@@ -17,6 +19,21 @@ use crate::stats::Positions;
 /// Unverified entries looked at in a sweep. They live for milliseconds; those beyond are seen when
 /// these are gone.
 const SIGHTINGS_MAX: usize = 10_000;
+
+/// Counts written by one statement.
+const TABLE_COUNTS_MAX: usize = 1_000;
+
+/// Divergences kept at most, the open ones besides: each with two rows in the journal.
+const DIVERGENCES_MAX: u32 = 100_000;
+
+/// Divergences removed at once: the log waits meanwhile.
+const REMOVED_MAX: u32 = 5_000;
+
+/// Events kept at most.
+const EVENTS_MAX: u32 = 10_000;
+
+/// Records of transactions that nobody has asked for, kept at most.
+const OPS_MAX: u32 = 1_000_000;
 
 /// Rounds between removals of old samples and records.
 const TIDY_ROUNDS: u64 = 60;
@@ -39,6 +56,7 @@ impl Applier<'_> {
         self.owe_phantoms().await?;
         self.raise_floor().await?;
         self.hear_of_strangers().await?;
+        self.keep_repairs().await?;
         self.report().await?;
         self.head_start = self.measure_head_start().await?;
         self.watch_tables().await?;
@@ -63,7 +81,16 @@ impl Applier<'_> {
         let sql = format!(
             r#"SET LOCAL enable_seqscan = on;
                SELECT "table", encode(key, 'hex'), rev::text, replace(op_id::text, '-', '')
-               FROM segue.row_rev WHERE NOT verified LIMIT {SIGHTINGS_MAX}"#
+               FROM (
+                   (SELECT * FROM segue.row_rev AS held
+                    WHERE NOT verified AND op_id IS NOT NULL AND NOT EXISTS (
+                        SELECT FROM segue.owed AS o
+                        WHERE o."table" = held."table" AND o.key = held.key)
+                    LIMIT {SIGHTINGS_MAX})
+                   UNION ALL
+                   (SELECT held.* FROM segue.row_rev AS held JOIN segue.owed AS o USING ("table", key)
+                    WHERE NOT held.verified AND held.op_id IS NOT NULL
+                    LIMIT {SIGHTINGS_MAX})) AS seen"#
         );
         let rows = self.writer.connection().query_simple(&sql).await?;
         let mut sightings = Vec::with_capacity(rows.len());
@@ -126,20 +153,21 @@ impl Applier<'_> {
         if !self.strangers.is_empty() && self.target_text(anything).await?.is_some() {
             let ops: Vec<OpId> = self.strangers.iter().map(|(op_id, ..)| *op_id).collect();
             let outcomes = self.writer.outcomes(&ops).await?;
-            for (op_id, rows, _) in &self.strangers {
+            for (op_id, table, rows, _) in &self.strangers {
                 if let Some(outcome) = outcomes.get(op_id) {
-                    self.stats.explained(outcome.label(), *rows);
+                    self.stats.explained(*table, outcome.label(), *rows);
                 }
             }
             self.strangers
                 .retain(|(op_id, ..)| !outcomes.contains_key(op_id));
         }
         self.strangers
-            .retain(|(_, _, since)| since.elapsed() < STRANGERS_AGE_MAX);
+            .retain(|(_, _, _, since)| since.elapsed() < STRANGERS_AGE_MAX);
         Ok(())
     }
 
     async fn report(&mut self) -> Result<(), ReconcilerError> {
+        self.report_tables().await?;
         let lag = self.stats.lag(&self.here, self.passed);
         let proven = self.stats.percentiles();
         crate::metrics::lag_measured(lag.bytes, lag.seconds, self.owed.len());
@@ -175,6 +203,32 @@ impl Applier<'_> {
         Ok(())
     }
 
+    /// Adds what was counted by table since the last time. Counted again only if it was not written.
+    async fn report_tables(&mut self) -> Result<(), ReconcilerError> {
+        let named = self.stats.tables().iter().filter_map(|((table, ..), _)| {
+            let name = &self.contract.table(*table)?.name;
+            Some((*table, literal(name)))
+        });
+        let names: BTreeMap<TableIndex, String> = named.collect();
+        let counts = self.stats.tables().iter();
+        let rows = counts.filter_map(|((table, verdict, why), count)| {
+            let name = names.get(table)?;
+            Some(format!("({name}, '{verdict}', '{why}', {count})"))
+        });
+        let rows: Vec<String> = rows.collect();
+        for rows in rows.chunks(TABLE_COUNTS_MAX) {
+            self.execute(&format!(
+                "INSERT INTO segue.table_count AS held (\"table\", verdict, why, count) VALUES {} \
+                 ON CONFLICT (\"table\", verdict, why) DO UPDATE \
+                 SET count = greatest(held.count + excluded.count, 0)",
+                rows.join(", ")
+            ))
+            .await?;
+        }
+        self.stats.forget_tables();
+        Ok(())
+    }
+
     /// As the proxies that are alive report their staleness; none alive, none waited for.
     async fn measure_head_start(&mut self) -> Result<Duration, ReconcilerError> {
         let sql = "SELECT coalesce(max((counters ->> 'staleness_seconds_p50')::float8), 0)::text \
@@ -190,12 +244,23 @@ impl Applier<'_> {
         }))
     }
 
+    /// Takes away what is old or too much. What is open stays, however old it is.
     async fn tidy(&mut self) -> Result<(), ReconcilerError> {
-        self.execute(
+        let seconds = self.retention.as_secs();
+        self.execute(&format!(
             "DELETE FROM segue.sample WHERE at < clock_timestamp() - interval '1 day'; \
              DELETE FROM segue.op WHERE mirrored_at < clock_timestamp() - interval '10 minutes'; \
-             DELETE FROM segue.proxy WHERE lease < clock_timestamp() - interval '1 day'",
-        )
+             DELETE FROM segue.op WHERE ctid IN \
+                 (SELECT ctid FROM segue.op ORDER BY mirrored_at DESC OFFSET {OPS_MAX}); \
+             DELETE FROM segue.proxy WHERE lease < clock_timestamp() - interval '1 day'; \
+             DELETE FROM segue.event WHERE at < clock_timestamp() - interval '{seconds} seconds' \
+                 OR id <= (SELECT max(id) - {EVENTS_MAX} FROM segue.event); \
+             DELETE FROM segue.divergence WHERE id IN ( \
+                 SELECT id FROM segue.divergence WHERE state <> 'open' \
+                 AND (detected_at < clock_timestamp() - interval '{seconds} seconds' \
+                      OR id <= (SELECT max(id) - {DIVERGENCES_MAX} FROM segue.divergence)) \
+                 ORDER BY id LIMIT {REMOVED_MAX})"
+        ))
         .await
     }
 

@@ -7,8 +7,9 @@ mod drift;
 mod floors;
 mod housekeeping;
 mod owed;
+mod repairs;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,8 +94,12 @@ pub(crate) struct Applier<'a> {
     /// When the next batch may lock rows.
     rested: Instant,
     rounds: u64,
-    /// Transactions that no proxy has said anything of, their rows, and since when.
-    strangers: Vec<(OpId, u64, Instant)>,
+    /// Transactions that no proxy has said anything of, their rows by table, and since when.
+    strangers: Vec<(OpId, TableIndex, u64, Instant)>,
+    /// Tables whose repairs have stopped, as `segue.repair_limit` has them.
+    stopped: HashSet<TableIndex>,
+    /// How long what is over is kept.
+    pub(crate) retention: Duration,
 }
 
 /// Which migration this is.
@@ -169,6 +174,8 @@ impl<'a> Applier<'a> {
         identity: Identity,
         stats: &'a mut Stats,
     ) -> Result<Self, ReconcilerError> {
+        // The contract may be another one than the counts by table are of.
+        stats.forget_tables();
         let here = source.whereabouts(&identity.slot).await?;
         let passed = writer.position();
         Ok(Self {
@@ -186,6 +193,8 @@ impl<'a> Applier<'a> {
             rested: Instant::now(),
             rounds: 0,
             strangers: Vec::new(),
+            stopped: HashSet::new(),
+            retention: Duration::MAX,
             writer,
             source,
             contract,
@@ -312,6 +321,8 @@ impl<'a> Applier<'a> {
             applied => applied?,
         };
         self.took(applied);
+        let writes = transactions.iter().flat_map(|it| &it.writes);
+        self.owed.touched(writes.map(|write| &write.key));
         for (transaction, end) in transactions.iter().zip(&ends) {
             self.horizon.applied(transaction.xid);
             self.stats.proven(end);
@@ -359,6 +370,7 @@ impl<'a> Applier<'a> {
                 for writes in writes.chunks(BATCH_ROWS_MAX) {
                     let applied = self.writer.step(operation, writes, &self.floor).await?;
                     self.took(applied);
+                    self.owed.touched(writes.iter().map(|write| &write.key));
                 }
             }
             Segment::Truncate(truncation) => {
@@ -383,7 +395,7 @@ impl<'a> Applier<'a> {
         let room = STRANGERS_MAX.saturating_sub(self.strangers.len());
         let strangers = applied.unmirrored.into_iter().take(room);
         self.strangers
-            .extend(strangers.map(|(op_id, rows)| (op_id, rows, now)));
+            .extend(strangers.map(|(op_id, table, rows)| (op_id, table, rows, now)));
         for row in applied.owed {
             self.owed.add(row.key, row.why.label(), row.xid);
         }

@@ -29,6 +29,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
+/// A row whose repair is held back is looked at now and then: somebody may have put it right.
+const HELD_PAUSE: Duration = Duration::from_mins(10);
+
 /// A log that is far behind does not hold up the repair of a foreign write for longer.
 const LOG_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -61,6 +64,8 @@ struct Owed {
     after: Lsn,
     /// The target's position when the row was first seen to differ like a phantom.
     suspected_at: Option<Lsn>,
+    /// Whether its repair is held back: nothing is to be done until that or the row changes.
+    is_held: bool,
 }
 
 impl OwedBook {
@@ -75,9 +80,11 @@ impl OwedBook {
             traces: Vec::new(),
             after: Lsn::ZERO,
             suspected_at: None,
+            is_held: false,
         });
         owed.xid = owed.xid.max(xid);
         owed.due = now;
+        owed.is_held = false;
         if owed.why != OwedWhy::Foreign.label() {
             why.clone_into(&mut owed.why);
         }
@@ -139,6 +146,41 @@ impl OwedBook {
         rows.any(|owed| owed.suspected_at.is_some())
     }
 
+    /// Its repair is held back.
+    fn hold(&mut self, key: &RowKey) {
+        if let Some(owed) = self.rows.get_mut(key) {
+            owed.due = Instant::now() + HELD_PAUSE;
+            owed.pause = PAUSE;
+            owed.is_held = true;
+            if owed.why != OwedWhy::Foreign.label() {
+                OwedWhy::Held.label().clone_into(&mut owed.why);
+            }
+        }
+    }
+
+    /// The log has been to these rows: what was held back may be right now.
+    pub(super) fn touched<'a>(&mut self, keys: impl Iterator<Item = &'a RowKey>) {
+        if self.rows.is_empty() {
+            return;
+        }
+        for key in keys {
+            if let Some(owed) = self.rows.get_mut(key).filter(|owed| owed.is_held) {
+                owed.is_held = false;
+                owed.due = Instant::now();
+            }
+        }
+    }
+
+    /// Repairs of the table go on.
+    pub(super) fn resume(&mut self, table: TableIndex) {
+        for (key, owed) in &mut self.rows {
+            if owed.is_held && key.table() == table {
+                owed.is_held = false;
+                owed.due = Instant::now();
+            }
+        }
+    }
+
     fn put_off(&mut self, key: &RowKey) {
         if let Some(owed) = self.rows.get_mut(key) {
             owed.due = Instant::now() + owed.pause;
@@ -149,7 +191,8 @@ impl OwedBook {
     /// Whether a row has begun to be owed for longer than the bound; said once until none is.
     pub(super) fn alarm(&mut self, bound_seconds: u64) -> bool {
         let bound = Duration::from_secs(bound_seconds);
-        let late = self.rows.values().any(|owed| owed.since.elapsed() > bound);
+        let mut waiting = self.rows.values().filter(|owed| !owed.is_held);
+        let late = waiting.any(|owed| owed.since.elapsed() > bound);
         let begins = late && !self.alarmed;
         self.alarmed = late;
         begins
@@ -249,12 +292,22 @@ impl Applier<'_> {
                     suspects.push(key);
                     continue;
                 }
+                Settled::Held => {
+                    tally.held += 1;
+                    tally.of_table(key.table(), "held", "");
+                    self.owed.hold(&key);
+                    continue;
+                }
                 Settled::Equal => {}
                 Settled::Written => {
                     tally.applied += 1;
                     *tally.applied_why.entry("read_again").or_default() += 1;
+                    tally.of_table(key.table(), "applied", "read_again");
                 }
-                Settled::Repaired => tally.repaired += 1,
+                Settled::Repaired => {
+                    tally.repaired += 1;
+                    tally.of_table(key.table(), "repaired", "");
+                }
             }
             self.owed.rows.remove(&key);
         }
@@ -304,6 +357,7 @@ impl Applier<'_> {
             xid: owed.xid,
             passed: self.sweep.passed_rev(&key, self.passed),
             is_foreign: owed.why == OwedWhy::Foreign.label(),
+            is_held: owed.why == OwedWhy::Held.label(),
             foreign,
             is_cleared: suspected_at.is_some_and(|at| has_passed(cleared_to, at)),
             key,
@@ -337,6 +391,7 @@ impl Applier<'_> {
             .map(|(key, target_lsn, _)| ForeignWrite {
                 key: key.clone(),
                 target_lsn: *target_lsn,
+                author: part.author.clone(),
             })
             .collect();
         self.here = self.source.whereabouts(&self.identity.slot).await?;

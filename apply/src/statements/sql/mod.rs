@@ -104,6 +104,7 @@ impl TableSql {
             Statement::Upsert(_) => self.upsert(),
             Statement::Note(_) => self.note(),
             Statement::Complete(_) => self.complete(),
+            Statement::Propose(_) => self.propose(),
         }
     }
 

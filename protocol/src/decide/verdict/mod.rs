@@ -141,6 +141,8 @@ pub enum OwedWhy {
     Foreign,
     /// Mirrored, and not in the log (rule 13).
     Unverified,
+    /// It differs, and its repair is held back.
+    Held,
     /// Its table is not what the contract says.
     SchemaDrift,
 }
@@ -155,6 +157,7 @@ impl OwedWhy {
             Self::Constraint => "constraint",
             Self::Foreign => "foreign",
             Self::Unverified => "unverified",
+            Self::Held => "held",
             Self::SchemaDrift => "schema_drift",
         }
     }

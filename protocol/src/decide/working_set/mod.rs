@@ -4,12 +4,15 @@
 //! At the end only the net effect is written. Does not read or write the target itself.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use super::assembly::{LoggedRow, LoggedWrite};
 use super::floor::Floor;
+use super::repair::{Hold, Permission, Repairs};
 use super::verdict::{
     Difference, Entry, EntryKind, Logged, OwedWhy, Path, Proof, Repair, Verdict, Why, reconcile,
 };
+use crate::contract::TableIndex;
 use crate::op_id::OpId;
 use crate::revision::{Epoch, Revision, RevisionError};
 use crate::row::{Image, RowKey};
@@ -81,6 +84,8 @@ pub struct Finding {
     pub columns: Vec<usize>,
     /// How it is mended.
     pub repair: Repair,
+    /// Why that is held back, if it is.
+    pub hold: Option<Hold>,
 }
 
 /// The kind of a [`Finding`].
@@ -115,13 +120,20 @@ pub struct Tally {
     pub applied: u64,
     /// A divergence was mended.
     pub repaired: u64,
+    /// A divergence was left as it is: its repair is held back.
+    pub held: u64,
     /// A newer write of another operation stood.
     pub superseded: u64,
     /// Applied rows by reason.
     pub applied_why: BTreeMap<&'static str, u64>,
     /// Rows to be read again, by reason.
     pub owed_why: BTreeMap<&'static str, u64>,
+    /// The same by table, verdict and reason.
+    pub tables: BTreeMap<TableCount, u64>,
 }
+
+/// What rows of a table are counted under: the table, the verdict and, where there is one, why.
+pub type TableCount = (TableIndex, &'static str, &'static str);
 
 /// A row that has to be read again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,7 +162,7 @@ pub struct Net {
     /// Divergences.
     pub findings: Vec<Finding>,
     /// Transactions of which no proxy had said anything yet, and their rows that were applied.
-    pub unmirrored: Vec<(OpId, u64)>,
+    pub unmirrored: Vec<(OpId, TableIndex, u64)>,
     /// The counts.
     pub tally: Tally,
 }
@@ -170,9 +182,19 @@ pub struct WorkingSet {
     slots: HashMap<RowKey, Slot>,
     writes: u64,
     net: Net,
+    repairs: Repairs,
+    now: Duration,
 }
 
 impl WorkingSet {
+    /// With so much left to be repaired. Without it nothing is held back.
+    #[must_use]
+    pub fn with_repairs(mut self, repairs: Repairs, now: Duration) -> Self {
+        self.repairs = repairs;
+        self.now = now;
+        self
+    }
+
     /// A key as it was read under its entry's lock.
     pub fn insert(&mut self, key: RowKey, entry: Option<Entry>, row: Option<Image>) {
         let slot = Slot {
@@ -191,7 +213,7 @@ impl WorkingSet {
     ) -> Result<(), RevisionError> {
         let is_whole = operation.extent == Extent::Whole;
         let is_lost = is_whole && self.is_lost(operation, writes)?;
-        let mut unmirrored = 0;
+        let mut unmirrored: BTreeMap<TableIndex, u64> = BTreeMap::new();
         for write in writes {
             let rev = Revision::logged(operation.epoch, write.lsn)?;
             let slot = self.slots.entry(write.key.clone()).or_default();
@@ -205,7 +227,15 @@ impl WorkingSet {
             let entry = slot.entry.as_ref();
             let is_own = entry.is_some_and(|held| held.op_id == Some(operation.op_id));
             let differing = differing(slot.row.as_ref(), &write.row);
-            if slot.settle(operation, rev, write, &verdict) {
+            let table = write.key.table();
+            let hold = match &verdict {
+                Verdict::Diverged { .. } if is_whole => match self.repairs.ask(table, self.now) {
+                    Permission::Granted => None,
+                    Permission::Held(hold) => Some(hold),
+                },
+                _ => None,
+            };
+            if hold.is_none() && slot.settle(operation, rev, write, &verdict) {
                 self.writes += 1;
                 slot.written = Some(self.writes);
             }
@@ -217,11 +247,21 @@ impl WorkingSet {
                 op_id: operation.op_id,
                 columns,
                 repair,
+                hold,
             };
             match verdict {
-                Verdict::Superseded => self.net.tally.superseded += 1,
-                Verdict::Verified if is_own => self.net.tally.verified += 1,
-                Verdict::Verified => self.net.tally.unchanged += 1,
+                Verdict::Superseded => {
+                    self.net.tally.superseded += 1;
+                    self.net.tally.of_table(table, "superseded", "");
+                }
+                Verdict::Verified if is_own => {
+                    self.net.tally.verified += 1;
+                    self.net.tally.of_table(table, "verified", "");
+                }
+                Verdict::Verified => {
+                    self.net.tally.unchanged += 1;
+                    self.net.tally.of_table(table, "unchanged", "");
+                }
                 Verdict::Diverged {
                     kind,
                     columns,
@@ -231,21 +271,30 @@ impl WorkingSet {
                         let found = finding(FindingKind::Wrong(kind), columns, repair);
                         self.net.findings.push(found);
                     }
+                    if hold.is_some() {
+                        // The entry stays as it is: nobody vouches for it.
+                        self.net.tally.held += 1;
+                        self.net.tally.of_table(table, "held", "");
+                        self.net.owe(write, OwedWhy::Held, operation);
+                        continue;
+                    }
                     match (repair, kind) {
                         (Repair::Reread, Difference::MissingRow) => {
                             self.net.owe(write, OwedWhy::PartialWithoutRow, operation);
                         }
                         (Repair::Reread, _) => {
-                            self.net.tally.mend(is_whole);
+                            self.net.tally.mend(table, is_whole);
                             self.net.owe(write, OwedWhy::PartialOverWrong, operation);
                         }
-                        (Repair::Write, _) => self.net.tally.mend(is_whole),
+                        (Repair::Write, _) => self.net.tally.mend(table, is_whole),
                     }
                 }
                 Verdict::Applied { why } => {
                     let label = applied_label(why, operation.outcome, is_lost);
-                    self.net.tally.apply(label);
-                    unmirrored += u64::from(label == UNMIRRORED);
+                    self.net.tally.apply(table, label);
+                    if label == UNMIRRORED {
+                        *unmirrored.entry(table).or_default() += 1;
+                    }
                     if is_lost {
                         let found = finding(FindingKind::LostMirror, differing, Repair::Write);
                         self.net.findings.push(found);
@@ -254,9 +303,9 @@ impl WorkingSet {
                 Verdict::Owed { why } => self.net.owe(write, why, operation),
             }
         }
-        if unmirrored > 0 {
-            self.net.unmirrored.push((operation.op_id, unmirrored));
-        }
+        let unmirrored = unmirrored.into_iter();
+        let unmirrored = unmirrored.map(|(table, rows)| (operation.op_id, table, rows));
+        self.net.unmirrored.extend(unmirrored);
         Ok(())
     }
 
@@ -315,17 +364,24 @@ impl WorkingSet {
 
 impl Tally {
     /// Of a piece it cannot be told whether the mirror was wrong or had a later version.
-    fn mend(&mut self, is_whole: bool) {
+    fn mend(&mut self, table: TableIndex, is_whole: bool) {
         if is_whole {
             self.repaired += 1;
+            self.of_table(table, "repaired", "");
         } else {
-            self.apply("later_version");
+            self.apply(table, "later_version");
         }
     }
 
-    fn apply(&mut self, why: &'static str) {
+    fn apply(&mut self, table: TableIndex, why: &'static str) {
         *self.applied_why.entry(why).or_default() += 1;
         self.applied += 1;
+        self.of_table(table, "applied", why);
+    }
+
+    /// Counts a row under its table.
+    pub fn of_table(&mut self, table: TableIndex, verdict: &'static str, why: &'static str) {
+        *self.tables.entry((table, verdict, why)).or_default() += 1;
     }
 }
 

@@ -2,6 +2,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::contract::TableIndex;
+use crate::decide::repair::{Limit, Policy};
 use crate::lsn::Lsn;
 use crate::row::Datum;
 
@@ -130,6 +131,36 @@ fn a_mirror_that_said_accepted_and_left_nothing_is_reported() {
     );
     assert_eq!(lost(Some(early(7, 15))), []);
     assert_eq!(lost(Some(early(9, 15))), []);
+}
+
+#[test]
+fn a_repair_that_is_held_back_leaves_row_and_entry_and_is_owed() {
+    let limit = Limit {
+        count: 1,
+        window: Duration::from_mins(1),
+    };
+    let repairs = Repairs::new(Policy::On, Some(limit));
+    let mut set = WorkingSet::default().with_repairs(repairs, Duration::ZERO);
+    let wrong = ["1", "x"];
+    for id in [1, 2] {
+        set.insert(key(id), Some(early(7, 15)), Some(image(&wrong)));
+    }
+    set.insert(key(3), None, Some(image(&wrong)));
+    let right: &[&str] = &["1", "a"];
+    let writes = [1, 2, 3].map(|id| write(id, 10, Some(right)));
+    set.judge(&operation(7, None), &writes).unwrap();
+    let net = set.finish(&Floor::unknown());
+    assert_eq!((net.tally.repaired, net.tally.held), (1, 1));
+    let holds: Vec<_> = net.findings.iter().map(|found| found.hold).collect();
+    assert_eq!(holds, [None, Some(Hold::Limit)]);
+    let written: Vec<_> = net.upserts.iter().map(|(key, _)| key.clone()).collect();
+    assert_eq!(written, [key(1), key(3)], "what the log brings goes on");
+    assert!(net.kept.iter().all(|(kept, _)| *kept != key(2)), "unproven");
+    let owed = net.owed.iter().map(|row| (row.key.clone(), row.why));
+    assert_eq!(owed.collect::<Vec<_>>(), [(key(2), OwedWhy::Held)]);
+    let of_table = |verdict, why| net.tally.tables.get(&(TableIndex::new(0), verdict, why));
+    assert_eq!(of_table("held", ""), Some(&1));
+    assert_eq!(of_table("applied", UNMIRRORED), Some(&1));
 }
 
 #[test]

@@ -1,0 +1,213 @@
+//! Repairs are bounded, can be left out, and can be taken back.
+
+use harness::Segue;
+use harness::wait;
+use serde_json::Value;
+
+use crate::ground::Ground;
+
+const SCHEMA: &str = "
+    CREATE TABLE item (id int PRIMARY KEY, name text, body text);
+    ALTER TABLE item ALTER body SET STORAGE EXTERNAL;
+    INSERT INTO item SELECT n, 'item ' || n, repeat('long', 5000) FROM generate_series(1, 9) n;
+";
+
+/// A reconciler alone, once the mirror gate is armed.
+async fn reconciler(ground: &Ground, arguments: &[&str]) -> Segue {
+    let segue = ground.launch.reconciler(arguments).await.unwrap();
+    ground.armed().await;
+    segue
+}
+
+/// Waits until so many divergences are in this state, for this reason.
+async fn found(ground: &Ground, state: &str, held: &Value, count: usize) -> Vec<Value> {
+    wait::until(&format!("{count} to be {state}, held {held}"), async || {
+        let report = ground.launch.report().await?;
+        let all = report["divergences"].as_array().cloned();
+        let mut all = all.unwrap_or_default();
+        all.retain(|one| one["state"] == state && one["held"] == *held);
+        anyhow::ensure!(all.len() == count, "{report:#}");
+        Ok(Some(all))
+    })
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn past_its_share_a_table_waits_for_a_person_and_the_log_goes_on() {
+    let ground = Ground::new(SCHEMA).await;
+    let segue = reconciler(&ground, &["--max-repairs", "2/1h"]).await;
+    let target = &ground.bed.target;
+    target
+        .execute("UPDATE item SET name = 'by hand' WHERE id <= 5")
+        .await
+        .unwrap();
+    found(&ground, "repaired", &Value::Null, 2).await;
+    let held = found(&ground, "open", &"limit".into(), 3).await;
+    assert_eq!(held[0]["columns"], serde_json::json!(["name"]), "{held:#?}");
+    let words = held[0]["repair"].as_str().unwrap();
+    assert!(words.contains("segue repair resume"), "{words}");
+    ground
+        .target_shows("SELECT count(*) FROM item WHERE name = 'by hand'", "3")
+        .await;
+    let stopped = ground.status_reaches("/stopped_repairs/0/held", 3).await;
+    assert_eq!(
+        stopped["stopped_repairs"][0]["table"], "public.item",
+        "{stopped:#}"
+    );
+    let shown = ground.launch.run_to_end(&["status"]).await.unwrap();
+    assert!(
+        shown.output.contains("segue repair resume public.item"),
+        "{shown:?}"
+    );
+    let check = ground.launch.run_to_end(&["status", "--check"]).await;
+    assert_eq!(check.unwrap().code, 3);
+    // A process that starts anew has no new share.
+    assert_eq!(segue.terminate().await.unwrap(), 0);
+    let _segue = reconciler(&ground, &["--max-repairs", "2/1h"]).await;
+    let id = held[0]["key"]["id"].as_str().unwrap();
+    ground
+        .bed
+        .source
+        .execute(&format!("UPDATE item SET name = 'newer' WHERE id = {id}"))
+        .await
+        .unwrap();
+    found(&ground, "repaired", &Value::Null, 3).await;
+    found(&ground, "open", &"limit".into(), 2).await;
+    let resume = ["repair", "resume", "public.item"];
+    let resumed = ground.launch.run_to_end(&resume).await.unwrap();
+    assert_eq!(resumed.code, 0, "{resumed:?}");
+    found(&ground, "repaired", &Value::Null, 5).await;
+    ground.bed.converged().await.unwrap();
+    let again = ground.launch.run_to_end(&resume).await.unwrap();
+    assert_eq!(again.code, 1, "{again:?}");
+}
+
+#[tokio::test]
+async fn a_mirror_that_lies_is_held_to_the_limit_and_its_rows_stay_unproven() {
+    let ground = Ground::new(SCHEMA).await;
+    let (_proxy, proxied) = ground.proxy_alone("async").await;
+    proxied
+        .execute("UPDATE item SET name = 'right' WHERE id = 1; UPDATE item SET name = 'right' WHERE id = 2")
+        .await
+        .unwrap();
+    let right = "SELECT count(*) FROM item WHERE name = 'right'";
+    ground.target_shows(right, "2").await;
+    let ours = ground.as_one_of_ours();
+    let lie = format!("{ours}; UPDATE item SET name = 'wrong' WHERE name = 'right'");
+    ground.bed.target.execute(&lie).await.unwrap();
+    let _reconciler = ground
+        .launch
+        .reconciler(&["--max-repairs", "1/1h"])
+        .await
+        .unwrap();
+    let held = found(&ground, "open", &"limit".into(), 1).await;
+    assert_eq!(held[0]["kind"], "different_row", "{held:#?}");
+    ground.target_shows(right, "1").await;
+    ground
+        .target_shows("SELECT count(*) FROM segue.row_rev WHERE NOT verified", "1")
+        .await;
+    let resumed = ground.launch.run_to_end(&["repair", "resume", "--all"]);
+    assert_eq!(resumed.await.unwrap().code, 0);
+    found(&ground, "repaired", &Value::Null, 2).await;
+    ground.bed.converged().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_dry_run_writes_nothing_and_says_what_it_would_write() {
+    let ground = Ground::new(SCHEMA).await;
+    let segue = reconciler(&ground, &["--repair", "dry"]).await;
+    let target = &ground.bed.target;
+    target
+        .execute(
+            "UPDATE item SET name = 'by hand' WHERE id = 1; DELETE FROM item WHERE id = 2; \
+                  INSERT INTO item VALUES (99, 'planted')",
+        )
+        .await
+        .unwrap();
+    let held = found(&ground, "open", &"dry".into(), 3).await;
+    let mut proposed = Vec::new();
+    for one in held {
+        let id = one["id"].to_string();
+        let (code, shown) = ground.launch.json(&["report", "show", &id]).await.unwrap();
+        assert_eq!(code, 3);
+        assert!(shown["written_by"]["xid"].is_number(), "{shown:#}");
+        assert!(shown["written_by"]["committed_at"].is_string(), "{shown:#}");
+        let value = match &shown["journal"][0]["proposed"] {
+            Value::String(word) => word.clone(),
+            row => row["row"]["name"].as_str().unwrap().to_owned(),
+        };
+        proposed.push((one["key"]["id"].as_str().unwrap().to_owned(), value));
+    }
+    proposed.sort();
+    let expected = [("1", "item 1"), ("2", "item 2"), ("99", "delete")];
+    assert_eq!(
+        proposed,
+        expected.map(|(id, name)| (id.to_owned(), name.to_owned()))
+    );
+    assert_eq!(segue.terminate().await.unwrap(), 0);
+    assert_eq!(
+        target
+            .value("SELECT count(*) FROM item WHERE name IN ('by hand', 'planted')")
+            .await
+            .unwrap(),
+        "2"
+    );
+    let _segue = reconciler(&ground, &[]).await;
+    found(&ground, "repaired", &Value::Null, 3).await;
+    ground.bed.converged().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_repair_is_undone_until_the_rows_next_change() {
+    let ground = Ground::new(SCHEMA).await;
+    let _segue = reconciler(&ground, &[]).await;
+    let target = &ground.bed.target;
+    target
+        .execute("UPDATE item SET name = 'by hand', body = 'mine' WHERE id = 1")
+        .await
+        .unwrap();
+    let repaired = found(&ground, "repaired", &Value::Null, 1).await;
+    let id = repaired[0]["id"].to_string();
+    let undo = ["repair", "undo", &id];
+    let undone = ground.launch.run_to_end(&undo).await.unwrap();
+    assert_eq!(undone.code, 0, "{undone:?}");
+    let row = "SELECT name || ' ' || body FROM item WHERE id = 1";
+    assert_eq!(target.value(row).await.unwrap(), "by hand mine");
+    let (code, shown) = ground.launch.json(&["report", "show", &id]).await.unwrap();
+    assert_eq!(code, 0, "what is ignored is not open: {shown:#}");
+    assert_eq!(shown["state"], "ignored");
+    assert_eq!(shown["journal"][1]["act"], "undo");
+    assert_eq!(shown["journal"][1]["after"]["name"], "by hand");
+    let again = ground.launch.run_to_end(&undo).await.unwrap();
+    assert_eq!(again.code, 4, "{again:?}");
+    let unknown = ground.launch.run_to_end(&["repair", "undo", "999"]);
+    assert_eq!(unknown.await.unwrap().code, 1);
+    // The log's version of it lacks the body, which is stored out of line and not touched.
+    let change = "UPDATE item SET name = 'next' WHERE id = 1";
+    ground.bed.source.execute(change).await.unwrap();
+    ground.bed.converged().await.unwrap();
+    let all = ground.divergences().await;
+    assert_eq!(all.len(), 1, "the undo is no foreign write: {all:#?}");
+}
+
+#[tokio::test]
+async fn a_row_that_was_written_since_its_repair_is_not_put_back() {
+    let ground = Ground::new(SCHEMA).await;
+    let _segue = reconciler(&ground, &[]).await;
+    let target = &ground.bed.target;
+    target
+        .execute("DELETE FROM item WHERE id = 1")
+        .await
+        .unwrap();
+    let repaired = found(&ground, "repaired", &Value::Null, 1).await;
+    let change = "UPDATE item SET name = 'next' WHERE id = 1";
+    ground.bed.source.execute(change).await.unwrap();
+    ground.bed.converged().await.unwrap();
+    let id = repaired[0]["id"].to_string();
+    let refused = ground.launch.run_to_end(&["repair", "undo", &id]).await;
+    let refused = refused.unwrap();
+    assert_eq!(refused.code, 4, "{refused:?}");
+    assert!(refused.errors.contains("written since"), "{refused:?}");
+    ground.bed.converged().await.unwrap();
+}
