@@ -9,6 +9,7 @@ mod applier;
 mod error;
 mod foreign;
 mod intake;
+mod keys;
 mod metrics;
 mod relations;
 mod replication;

@@ -6,22 +6,20 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apply::connection::{Connection, ConnectionError, Format};
+use apply::connection::{Connection, ConnectionError};
 use apply::statements::{Statement, Statements, to_target};
 use control::{Dsn, Side};
-use protocol::contract::{Contract, Form, Table, TableIndex, quote_identifier};
+use protocol::contract::{Contract, Table, TableIndex};
 use protocol::decide::sweep::has_passed;
 use protocol::lsn::Lsn;
-use protocol::row::{Datum, Image, RowKey};
+use protocol::row::{Image, RowKey};
 use protocol::xid::Snapshot;
 
 use crate::error::ReconcilerError;
+use crate::keys;
 
 /// An asynchronous commit is flushed within three `wal_writer_delay`s (600 ms by default).
 const FLUSH_PAUSE: Duration = Duration::from_millis(10);
-
-/// Keys of an emptied table fetched at once.
-const KEYS_MAX: usize = 5_000;
 
 const SETTINGS: [(&str, &str); 8] = [
     ("application_name", "segue reconciler"),
@@ -196,16 +194,9 @@ impl Source {
 
     /// Begins to read all keys of a table; [`Self::more_keys`] goes on.
     pub(crate) async fn begin_keys(&mut self, table: &Table) -> Result<(), ReconcilerError> {
-        let names = table
-            .key
-            .iter()
-            .filter_map(|place| table.columns.get(*place));
-        let names: Vec<String> = names.map(|column| quote_identifier(&column.name)).collect();
         let sql = format!(
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
-             DECLARE keys NO SCROLL CURSOR FOR SELECT {} FROM {}",
-            names.join(", "),
-            table.name
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {}",
+            keys::cursor(table)
         );
         self.connection.query_simple(&sql).await?;
         Ok(())
@@ -217,47 +208,21 @@ impl Source {
         index: TableIndex,
         table: &Table,
     ) -> Result<Vec<RowKey>, ReconcilerError> {
-        let columns = table
-            .key
-            .iter()
-            .filter_map(|place| table.columns.get(*place));
-        let is_text: Vec<bool> = columns.map(|column| column.form == Form::Text).collect();
-        let formats = is_text
-            .iter()
-            .map(|text| if *text { Format::Text } else { Format::Binary });
-        let formats: Vec<Format> = formats.collect();
-        let fetch = format!("FETCH {KEYS_MAX} FROM keys");
-        self.connection
-            .prepare("", &fetch)
-            .map_err(ConnectionError::from)?;
-        self.connection
-            .execute("", &[], &formats)
-            .map_err(ConnectionError::from)?;
-        self.connection.sync();
-        self.connection.flush().await?;
-        let reply = self.connection.reply().await?;
-        if let Some(error) = reply.error {
-            return Err(ConnectionError::server(self.connection.side(), error).into());
-        }
-        let rows = reply.results.into_iter().flat_map(|result| result.rows);
-        let mut keys = Vec::new();
-        for row in rows {
-            let mut image = vec![Datum::Null; table.columns.len()];
-            for ((place, value), is_text) in table.key.iter().zip(row).zip(&is_text) {
-                if let (Some(column), Some(value)) = (image.get_mut(*place), value) {
-                    *column = if *is_text {
-                        Datum::Text(value)
-                    } else {
-                        Datum::Binary(value)
-                    };
-                }
-            }
-            keys.push(RowKey::of(index, table, &Image::new(image))?);
-        }
-        if keys.is_empty() {
+        let some = keys::fetch(&mut self.connection, index, table).await?;
+        if some.is_empty() {
             self.connection.query_simple("COMMIT").await?;
         }
-        Ok(keys)
+        Ok(some)
+    }
+
+    /// The first value of a query's answer, if there is one.
+    pub(crate) async fn optional(&mut self, sql: &str) -> Result<Option<String>, ReconcilerError> {
+        let rows = self.connection.query_simple(sql).await?;
+        let column = rows
+            .into_iter()
+            .next()
+            .and_then(|row| row.into_iter().next().flatten());
+        Ok(column.map(|text| String::from_utf8_lossy(&text).into_owned()))
     }
 
     fn image(
@@ -289,15 +254,9 @@ impl Source {
     }
 
     async fn text(&mut self, sql: &str) -> Result<String, ReconcilerError> {
-        let rows = self.connection.query_simple(sql).await?;
-        let column = rows
-            .into_iter()
-            .next()
-            .and_then(|row| row.into_iter().next().flatten());
-        let column = column.ok_or(ReconcilerError::Answer {
+        self.optional(sql).await?.ok_or(ReconcilerError::Answer {
             side: Side::Source,
             what: "one value",
-        })?;
-        Ok(String::from_utf8_lossy(&column).into_owned())
+        })
     }
 }

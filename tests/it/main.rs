@@ -36,6 +36,8 @@ mod ground;
 #[cfg(test)]
 mod hard_rows;
 #[cfg(test)]
+mod hard_tables;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod many_tables;

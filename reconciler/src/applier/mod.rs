@@ -6,6 +6,7 @@
 mod drift;
 mod floors;
 mod housekeeping;
+mod leaves;
 mod owed;
 mod repairs;
 
@@ -375,6 +376,7 @@ impl<'a> Applier<'a> {
             }
             Segment::Truncate(truncation) => {
                 let truncation = self.set_truncation_aside(truncation).await?;
+                let truncation = self.owe_foreign_leaves(truncation, operation.xid).await?;
                 self.writer.truncate(&truncation).await?;
                 self.horizon.truncated(operation.xid);
             }

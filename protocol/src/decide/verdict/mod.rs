@@ -145,6 +145,8 @@ pub enum OwedWhy {
     Held,
     /// Its table is not what the contract says.
     SchemaDrift,
+    /// A partition was emptied that the target does not have: the row may have lain in it.
+    Truncated,
 }
 
 impl OwedWhy {
@@ -159,6 +161,7 @@ impl OwedWhy {
             Self::Unverified => "unverified",
             Self::Held => "held",
             Self::SchemaDrift => "schema_drift",
+            Self::Truncated => "truncated",
         }
     }
 }

@@ -19,6 +19,7 @@ use super::super::Applier;
 use super::super::housekeeping::literal;
 use super::NEVER;
 use crate::error::ReconcilerError;
+use crate::keys;
 use crate::relations::{Drift, Reread};
 use crate::source::Source;
 
@@ -221,7 +222,16 @@ impl Applier<'_> {
             return Ok(());
         };
         let (reread, what) = (stopped.reread, without_hint(&stopped.what).to_owned());
-        if reread == Reread::Table {
+        if reread == Reread::Table && !keys::are_portable(table) {
+            self.owe_keys(index, table, Side::Source).await?;
+            let text = format!(
+                "rows of {} that only the target has cannot be found: its key holds values of the \
+                 source's own types",
+                table.name
+            );
+            tracing::warn!("{text}");
+            self.event("reread_partly", &text).await?;
+        } else if reread == Reread::Table {
             for side in [Side::Source, Side::Target] {
                 self.owe_keys(index, table, side).await?;
             }
