@@ -7,6 +7,7 @@ mod cli;
 mod config;
 mod exit;
 mod output;
+mod progress;
 mod render;
 mod serve;
 mod target;

@@ -10,6 +10,7 @@ use control::{ControlError, Dsn};
 use super::{Context, block_on};
 use crate::config::{Needs, Setting};
 use crate::exit::{Exit, Failure};
+use crate::progress::{Format, Progress};
 use crate::{output, render};
 
 #[derive(Debug, Args)]
@@ -20,6 +21,7 @@ Examples:
   segue setup --print     the SQL that setup would run, and the privileges that it needs
   segue setup
   segue setup --table public.customer --table public.orders
+  segue setup --progress json    says on stderr what it is at, a JSON object a line
   segue setup --remove    takes everything of Segue's away again
 
 Looks at everything first and changes nothing if anything stands against it. Run again, it changes
@@ -41,6 +43,9 @@ pub(super) struct Arguments {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+    /// How progress is shown on stderr
+    #[arg(long, value_name = "FORMAT", default_value = "auto", value_enum)]
+    progress: Format,
 }
 
 impl Arguments {
@@ -64,11 +69,13 @@ impl Arguments {
     }
 
     async fn set_up(&self, options: &Options) -> Result<Exit, Failure> {
+        let progress = Progress::new("setup", self.progress);
         let report = if self.check || self.print {
-            setup::check(options).await
+            setup::check_watched(options, &progress).await
         } else {
-            setup::run(options).await
+            setup::run_watched(options, &progress).await
         };
+        drop(progress);
         let mut report = report.map_err(|error| failure(&error))?;
         if !self.print {
             report.steps.clear();

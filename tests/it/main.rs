@@ -52,7 +52,10 @@ mod mirror_faults;
 #[cfg(test)]
 mod negotiation;
 #[cfg(test)]
+mod progress;
+#[cfg(test)]
 mod repairs;
+#[cfg(test)]
 mod replication;
 #[cfg(test)]
 mod revisions;

@@ -63,22 +63,25 @@ impl Survey {
     }
 }
 
-/// Reads both catalogs and builds the contract.
+/// Reads both catalogs and builds the contract; `reads` is told which one is being read.
 pub async fn build(
     source: &Client,
     target: &Client,
     selection: &Selection,
+    reads: impl Fn(Side),
 ) -> Result<Survey, ControlError> {
     let named = match selection {
         Selection::All => None,
         Selection::Named(names) => Some(names.as_slice()),
     };
+    reads(Side::Source);
     let source = catalog::read(source, Side::Source, named).await?;
     // Unquoted: versions differ in what they quote.
     let wanted = source.tables.keys();
     let there: Vec<_> = wanted
         .map(|(schema, relation)| format!("{schema}.{relation}"))
         .collect();
+    reads(Side::Target);
     let target = catalog::read(target, Side::Target, Some(&there)).await?;
     Ok(survey(&source, &target, selection))
 }

@@ -5,7 +5,9 @@ use protocol::revision::{Epoch, Revision};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use super::{Examined, Step, sql};
+use super::progress::tell_waits;
+use super::{Examined, Moment, Step, sql};
+use crate::dsn::Dsn;
 use crate::error::ControlError;
 use crate::side::Side;
 
@@ -13,10 +15,10 @@ use crate::side::Side;
 const PATIENCE: &str = "SET statement_timeout = '2min'";
 
 /// Makes everything and returns where the stream starts.
-pub(super) async fn everything(examined: &Examined) -> Result<Lsn, ControlError> {
+pub(super) async fn everything(examined: &Examined<'_>) -> Result<Lsn, ControlError> {
     let mut start = None;
     for (done, step) in examined.report.steps.iter().enumerate() {
-        if let Err(error) = run(examined, step, &mut start).await {
+        if let Err(error) = run(examined, done, step, &mut start).await {
             undo(examined, done).await;
             return Err(error);
         }
@@ -25,15 +27,16 @@ pub(super) async fn everything(examined: &Examined) -> Result<Lsn, ControlError>
 }
 
 /// Brings an older setup to this version. A step that fails has changed nothing.
-pub(super) async fn upgrades(examined: &Examined) -> Result<(), ControlError> {
-    for step in &examined.report.steps {
-        run(examined, step, &mut None).await?;
+pub(super) async fn upgrades(examined: &Examined<'_>) -> Result<(), ControlError> {
+    for (done, step) in examined.report.steps.iter().enumerate() {
+        run(examined, done, step, &mut None).await?;
     }
     Ok(())
 }
 
 async fn run(
-    examined: &Examined,
+    examined: &Examined<'_>,
+    done: usize,
     step: &Step,
     start: &mut Option<Lsn>,
 ) -> Result<(), ControlError> {
@@ -42,12 +45,24 @@ async fn run(
         Some(lsn) => with_start(&step.sql, lsn)?,
         None => step.sql.clone(),
     };
-    tracing::info!(side = %step.side, "making {}", step.what);
+    let moment = Moment {
+        step: Some((done + 1, examined.report.steps.len())),
+        ..Moment::of(&doing(step), step.side)
+    };
+    examined.watch.at(&moment);
     let limit = client.batch_execute(PATIENCE).await;
-    let failed = |error| ControlError::query(step.side, format!("make the {}", step.what), &error);
+    let failed = |error| ControlError::query(step.side, doing(step), &error);
     limit.map_err(failed)?;
+    let pid = client.query_one("SELECT pg_backend_pid()", &[]).await;
+    let pid = pid.map_err(failed)?.get(0);
     // Several statements in one simple query are one transaction.
-    let replies = match client.simple_query(&text).await {
+    let replies = tokio::select! {
+        replies = client.simple_query(&text) => replies,
+        never = tell_waits(examined.watch, &moment, dsn_of(examined, step.side), pid) => {
+            match never {}
+        }
+    };
+    let replies = match replies {
         Ok(replies) => replies,
         Err(error) if error.code() == Some(&SqlState::QUERY_CANCELED) => {
             return Err(held_up(client, step).await);
@@ -73,7 +88,7 @@ async fn held_up(client: &Client, step: &Step) -> ControlError {
     let open = row.ok().and_then(|row| row.get::<_, Option<String>>(0));
     ControlError::Query {
         side: step.side,
-        doing: format!("make the {}", step.what),
+        doing: doing(step),
         message: format!(
             "transactions that were open before have not ended in two minutes; end them and run \
              segue setup again: {}",
@@ -81,6 +96,10 @@ async fn held_up(client: &Client, step: &Step) -> ControlError {
         ),
         sqlstate: Some(SqlState::QUERY_CANCELED.code().to_owned()),
     }
+}
+
+fn doing(step: &Step) -> String {
+    format!("make the {}", step.what)
 }
 
 fn first_column(reply: &SimpleQueryMessage) -> Option<Lsn> {
@@ -107,7 +126,14 @@ fn unreadable(reason: String) -> ControlError {
     }
 }
 
-fn client_of(examined: &Examined, side: Side) -> &Client {
+const fn dsn_of<'a>(examined: &Examined<'a>, side: Side) -> &'a Dsn {
+    match side {
+        Side::Source => &examined.options.source,
+        Side::Target => &examined.options.target,
+    }
+}
+
+const fn client_of<'a>(examined: &'a Examined<'_>, side: Side) -> &'a Client {
     match side {
         Side::Source => &examined.source,
         Side::Target => &examined.target,
@@ -115,7 +141,7 @@ fn client_of(examined: &Examined, side: Side) -> &Client {
 }
 
 /// Takes away what the first `done` steps have made, last first.
-async fn undo(examined: &Examined, done: usize) {
+async fn undo(examined: &Examined<'_>, done: usize) {
     for step in examined.report.steps.iter().take(done).rev() {
         let client = client_of(examined, step.side);
         if let Err(error) = client.batch_execute(&step.undo).await {

@@ -5,6 +5,7 @@
 
 mod make;
 mod prior;
+mod progress;
 mod remove;
 mod server;
 mod sql;
@@ -20,6 +21,8 @@ use crate::error::ControlError;
 use crate::names::names;
 use crate::side::Side;
 
+use progress::Unwatched;
+pub use progress::{Moment, Watch};
 pub use remove::{RemoveReport, remove};
 use server::{source_checks, target_checks};
 
@@ -102,7 +105,9 @@ impl SetupReport {
 }
 
 /// Both sides, looked at.
-struct Examined {
+struct Examined<'a> {
+    options: &'a Options,
+    watch: &'a dyn Watch,
     source: Client,
     target: Client,
     prior: prior::State,
@@ -111,12 +116,28 @@ struct Examined {
 
 /// Looks at both sides and changes nothing.
 pub async fn check(options: &Options) -> Result<SetupReport, ControlError> {
-    Ok(examine(options).await?.report)
+    check_watched(options, &Unwatched).await
+}
+
+/// As [`check`], with somebody told what it is at.
+pub async fn check_watched(
+    options: &Options,
+    watch: &dyn Watch,
+) -> Result<SetupReport, ControlError> {
+    Ok(examine(options, watch).await?.report)
 }
 
 /// Looks at both sides and, unless something stands against it, makes what is missing.
 pub async fn run(options: &Options) -> Result<SetupReport, ControlError> {
-    let mut examined = examine(options).await?;
+    run_watched(options, &Unwatched).await
+}
+
+/// As [`run`], with somebody told what it is at.
+pub async fn run_watched(
+    options: &Options,
+    watch: &dyn Watch,
+) -> Result<SetupReport, ControlError> {
+    let mut examined = examine(options, watch).await?;
     if examined.report.outcome == Outcome::Possible {
         if examined.prior == prior::State::Older {
             make::upgrades(&examined).await?;
@@ -130,13 +151,23 @@ pub async fn run(options: &Options) -> Result<SetupReport, ControlError> {
     Ok(examined.report)
 }
 
-async fn examine(options: &Options) -> Result<Examined, ControlError> {
+async fn examine<'a>(
+    options: &'a Options,
+    watch: &'a dyn Watch,
+) -> Result<Examined<'a>, ControlError> {
+    let at = |doing, side| watch.at(&Moment::of(doing, side));
+    at("connect", Side::Source);
     let source = connect(&options.source, Side::Source, APPLICATION_NAME).await?;
+    at("connect", Side::Target);
     let target = connect(&options.target, Side::Target, APPLICATION_NAME).await?;
     let names = names(options.source.database());
     let source_facts = server::facts(&source, Side::Source).await?;
     let target_facts = server::facts(&target, Side::Target).await?;
-    let survey = contract::build(&source, &target, &options.tables).await?;
+    let survey = contract::build(&source, &target, &options.tables, |side| {
+        at("read the tables", side);
+    })
+    .await?;
+    at("look for an earlier setup", Side::Target);
     let prior = prior::find(&source, &target, &names).await?;
     let mut report = SetupReport {
         outcome: Outcome::Possible,
@@ -177,6 +208,8 @@ async fn examine(options: &Options) -> Result<Examined, ControlError> {
         prior::State::Nothing | prior::State::Older => Outcome::Possible,
     };
     Ok(Examined {
+        options,
+        watch,
         source,
         target,
         prior: already,
