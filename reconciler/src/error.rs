@@ -1,11 +1,14 @@
 //! Why the reconciler stops, and which failures it only waits out.
 
+use std::path::PathBuf;
+
 use apply::connection::ConnectionError;
 use apply::logged::{LoggedError, is_about_the_schema};
 use apply::session::SessionError;
 use apply::statements::WriteError;
 use control::tls::TlsFault;
 use control::{ConnectCause, ConnectError, ControlError, Side};
+use protocol::decide::streamed::Disorder;
 use protocol::reader::ReadError;
 use protocol::row::KeyError;
 
@@ -34,6 +37,25 @@ pub enum ReconcilerError {
         side: Side,
         /// Why not.
         source: ReadError,
+    },
+    /// The server broke the order of its own stream.
+    #[error("the change stream of the source cannot be followed")]
+    Disorder {
+        /// How.
+        source: Disorder,
+    },
+    /// Large transactions have nowhere to wait for their commit.
+    #[error(
+        "the spool in {}, where large transactions wait for their commit, cannot be written; free \
+         space there or name another directory with --spool-dir; nothing is lost, and until the \
+         reconciler is started again the source keeps such transactions itself",
+        directory.display()
+    )]
+    Spool {
+        /// Where.
+        directory: PathBuf,
+        /// Why not.
+        source: std::io::Error,
     },
     /// A change has no key.
     #[error(transparent)]
@@ -104,6 +126,15 @@ pub(crate) enum Retry {
     Never,
 }
 
+/// What the source is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sending {
+    /// Large transactions as they run.
+    Early,
+    /// All of them when they have committed.
+    Committed,
+}
+
 impl ReconcilerError {
     /// The metric label.
     pub const fn kind(&self) -> &'static str {
@@ -114,6 +145,8 @@ impl ReconcilerError {
             Self::Logged(_) => "apply",
             Self::Write(_) => "write",
             Self::Stream { .. } => "stream",
+            Self::Disorder { .. } => "disorder",
+            Self::Spool { .. } => "spool",
             Self::Key(_) => "key",
             Self::StreamEnded { .. } => "stream_ended",
             Self::SlotBusy { .. } => "slot_busy",
@@ -142,6 +175,8 @@ impl ReconcilerError {
             | Self::Session(_)
             | Self::Write(_)
             | Self::Stream { .. }
+            | Self::Disorder { .. }
+            | Self::Spool { .. }
             | Self::Key(_)
             | Self::StreamEnded { .. }
             | Self::SlotBusy { .. }
@@ -158,6 +193,15 @@ impl ReconcilerError {
             || self.sqlstate().is_some_and(is_about_the_schema)
     }
 
+    /// What the source is asked for after this error, if it was asked for `before`: where large
+    /// transactions have nowhere to wait, it keeps them itself.
+    pub(crate) const fn sending(&self, before: Sending) -> Sending {
+        if matches!(self, Self::Disorder { .. } | Self::Spool { .. }) {
+            return Sending::Committed;
+        }
+        before
+    }
+
     pub(crate) fn retry(&self) -> Retry {
         match self {
             Self::Control(ControlError::Connect(error)) => of_connect(error),
@@ -169,9 +213,10 @@ impl ReconcilerError {
                 | LoggedError::Session(SessionError::Connection(error)),
             ) => of_connection(error),
             // A session that was killed lets its origin go a moment later.
-            Self::Session(SessionError::OriginsTaken { .. }) | Self::StreamEnded { .. } => {
-                Retry::Later
-            }
+            Self::Session(SessionError::OriginsTaken { .. })
+            | Self::StreamEnded { .. }
+            | Self::Disorder { .. }
+            | Self::Spool { .. } => Retry::Later,
             Self::Control(_)
             | Self::Session(_)
             | Self::Logged(_)

@@ -186,7 +186,12 @@ impl ForeignIntake {
             | Message::Delete { .. }
             | Message::Truncate { .. }
             | Message::Type { .. }
-            | Message::Logical { .. } => return Ok(()),
+            | Message::Logical { .. }
+            // Not asked for.
+            | Message::StreamStart(_)
+            | Message::StreamStop
+            | Message::StreamCommit(_)
+            | Message::StreamAbort(_) => return Ok(()),
         };
         if let Some(change) = change {
             let moved = match (change.before, &change.after) {

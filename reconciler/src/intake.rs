@@ -1,16 +1,21 @@
 //! The intake: reads the source's stream, assembles transactions and hands them to the applier.
 //!
+//! Large transactions come as they run; they wait in the spool until they commit, and are read from
+//! there as if they had just come.
+//!
 //! What it may tell the source to forget is what the applier has made durable at the target; while
 //! nothing is under way, also what held nothing for us. Does not write anywhere.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use control::Side;
 use protocol::decide::assembly::{Assembly, Segment, Truncation};
 use protocol::lsn::Lsn;
 use protocol::pgoutput::frame::{Frame, ReplyWanted};
-use protocol::pgoutput::{Begin, Message};
+use protocol::pgoutput::{Begin, Commit, Message, StreamCommit, streamed};
+use protocol::reader::ReadError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::ReconcilerError;
 use crate::relations::{Drift, Relations};
 use crate::replication::Stream;
+use crate::spool::{Spool, Write};
 
 /// A transaction of more changes is applied in pieces: what is locked and held at once is bounded.
 const CHANGES_MAX: usize = 10_000;
@@ -33,6 +39,9 @@ pub(crate) const QUEUE_PARTS_MAX: usize = 4096;
 
 /// Well below `wal_sender_timeout` (60 s by default, and never below 1 s in practice).
 const CONFIRM_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What ends a block.
+const STREAM_STOP: u8 = b'E';
 
 /// A piece of a source transaction, or a position.
 #[derive(Debug)]
@@ -81,10 +90,18 @@ struct Open {
     assembly: Assembly,
 }
 
+/// What an intake works with.
+pub(crate) struct Incoming {
+    pub(crate) stream: Stream,
+    pub(crate) relations: Relations,
+    pub(crate) spool: Spool,
+}
+
 /// Reads one stream.
 pub(crate) struct Intake {
     stream: Stream,
     relations: Relations,
+    spool: Spool,
     parts: mpsc::Sender<Part>,
     durable: watch::Receiver<Lsn>,
     room: Arc<Semaphore>,
@@ -93,25 +110,28 @@ pub(crate) struct Intake {
     handed: Lsn,
     /// The furthest position that the source has told.
     received: Lsn,
+    /// When the source was answered last.
+    confirmed_at: Instant,
 }
 
 impl Intake {
     pub(crate) fn new(
-        stream: Stream,
-        relations: Relations,
+        incoming: Incoming,
         parts: mpsc::Sender<Part>,
         durable: watch::Receiver<Lsn>,
     ) -> Self {
         let start = *durable.borrow();
         Self {
-            stream,
-            relations,
+            stream: incoming.stream,
+            relations: incoming.relations,
+            spool: incoming.spool,
             parts,
             durable,
             room: Arc::new(Semaphore::new(QUEUE_KIBIBYTES_MAX as usize)),
             open: None,
             handed: start,
             received: start,
+            confirmed_at: Instant::now(),
         }
     }
 
@@ -146,6 +166,7 @@ impl Intake {
         } else {
             durable
         };
+        self.confirmed_at = Instant::now();
         self.stream.confirm(self.received, durable).await
     }
 
@@ -164,16 +185,41 @@ impl Intake {
                 }
                 Ok(())
             }
+            Frame::Data { start, payload, .. } if self.is_kept(&payload) => {
+                self.keep(start, payload).await
+            }
             Frame::Data {
                 start,
                 sent_at,
                 payload,
             } => {
-                let message = Message::decode(payload).map_err(|source| {
-                    let side = Side::Source;
-                    ReconcilerError::Stream { side, source }
-                })?;
+                let message = Message::decode(payload).map_err(unreadable)?;
                 self.message(message, start, sent_at).await
+            }
+        }
+    }
+
+    /// Whether a message is part of a block, and not its end.
+    fn is_kept(&self, payload: &Bytes) -> bool {
+        self.spool.in_block() && payload.first() != Some(&STREAM_STOP)
+    }
+
+    /// Keeps a message of a transaction that has not ended.
+    async fn keep(&mut self, lsn: Lsn, payload: Bytes) -> Result<(), ReconcilerError> {
+        // Whose work it is at the source does not matter.
+        let Some(owner) = streamed::owner(&payload).map_err(unreadable)? else {
+            return Ok(());
+        };
+        let write = self.spool.add(owner, lsn, payload)?;
+        self.write(write).await
+    }
+
+    async fn write(&mut self, write: Option<Write>) -> Result<(), ReconcilerError> {
+        match write {
+            None => Ok(()),
+            Some(write) => {
+                let written = self.meanwhile(write.run()).await?;
+                written.map_err(|source| self.spool.failed(source))
             }
         }
     }
@@ -190,6 +236,56 @@ impl Intake {
                 self.open = Some(Open { begin, assembly });
                 Ok(())
             }
+            Message::Commit(commit) => self.commit(commit, sent_at).await,
+            Message::StreamStart(start) => self.spool.start(start),
+            Message::StreamStop => {
+                let write = self.spool.stop()?;
+                self.write(write).await
+            }
+            Message::StreamAbort(abort) => self.spool.abort(abort),
+            Message::StreamCommit(StreamCommit { xid, commit }) => {
+                self.replay(xid, commit).await?;
+                self.commit(commit, sent_at).await
+            }
+            Message::Relation(_)
+            | Message::Insert { .. }
+            | Message::Update { .. }
+            | Message::Delete { .. }
+            | Message::Truncate { .. }
+            | Message::Origin { .. }
+            | Message::Type { .. }
+            | Message::Logical { .. } => self.change(message, lsn).await,
+        }
+    }
+
+    /// Reads a transaction from the spool, at its place in the order of commits.
+    async fn replay(&mut self, xid: u32, commit: Commit) -> Result<(), ReconcilerError> {
+        let begin = Begin {
+            commit_lsn: commit.commit_lsn,
+            committed_at: commit.committed_at,
+            xid,
+        };
+        let assembly = Assembly::default();
+        self.open = Some(Open { begin, assembly });
+        let mut reading = self.spool.commit(xid)?;
+        // Without an applier nobody waits for the rest.
+        while !self.parts.is_closed() {
+            while let Some(record) = reading.next() {
+                let owned = streamed::decode(record.payload).map_err(unreadable)?;
+                if reading.replay().counts(owned.owner) {
+                    self.change(owned.message, record.lsn).await?;
+                }
+            }
+            let Some(more) = reading.more() else { break };
+            let part = self.meanwhile(more).await?;
+            reading.feed(&part.map_err(|source| self.spool.failed(source))?);
+        }
+        Ok(())
+    }
+
+    /// What stands between the beginning and the end of a transaction.
+    async fn change(&mut self, message: Message, lsn: Lsn) -> Result<(), ReconcilerError> {
+        match message {
             Message::Relation(relation) => {
                 let drift = self.relations.describe(&relation).await?;
                 self.tell(drift).await
@@ -218,20 +314,15 @@ impl Intake {
                 }
                 Ok(())
             }
-            Message::Commit(commit) => {
-                let age = sent_at.saturating_sub(commit.committed_at);
-                let end = End {
-                    end_lsn: commit.end_lsn,
-                    age_when_sent: Duration::from_micros(u64::try_from(age).unwrap_or(0)),
-                    arrived: Instant::now(),
-                };
-                self.received = self.received.max(commit.end_lsn);
-                self.hand_over(Some(end)).await?;
-                self.open = None;
-                self.handed = commit.end_lsn;
-                Ok(())
-            }
-            Message::Origin { .. } | Message::Type { .. } | Message::Logical { .. } => Ok(()),
+            Message::Origin { .. }
+            | Message::Type { .. }
+            | Message::Logical { .. }
+            | Message::Begin(_)
+            | Message::Commit(_)
+            | Message::StreamStart(_)
+            | Message::StreamStop
+            | Message::StreamCommit(_)
+            | Message::StreamAbort(_) => Ok(()),
         }
     }
 
@@ -240,9 +331,23 @@ impl Intake {
     async fn tell(&mut self, drift: Option<Drift>) -> Result<(), ReconcilerError> {
         let Some(drift) = drift else { return Ok(()) };
         let parts = self.parts.clone();
-        if let Some(Ok(place)) = self.meanwhile(parts.reserve()).await? {
+        if let Ok(place) = self.meanwhile(parts.reserve()).await? {
             place.send(Part::Drift(drift));
         }
+        Ok(())
+    }
+
+    async fn commit(&mut self, commit: Commit, sent_at: i64) -> Result<(), ReconcilerError> {
+        let age = sent_at.saturating_sub(commit.committed_at);
+        let end = End {
+            end_lsn: commit.end_lsn,
+            age_when_sent: Duration::from_micros(u64::try_from(age).unwrap_or(0)),
+            arrived: Instant::now(),
+        };
+        self.received = self.received.max(commit.end_lsn);
+        self.hand_over(Some(end)).await?;
+        self.open = None;
+        self.handed = commit.end_lsn;
         Ok(())
     }
 
@@ -270,7 +375,7 @@ impl Intake {
         let segments = open.assembly.take();
         let wanted = kibibytes.clamp(1, QUEUE_KIBIBYTES_MAX);
         let room = Arc::clone(&self.room).acquire_many_owned(wanted);
-        let Some(Ok(room)) = self.meanwhile(room).await? else {
+        let Ok(room) = self.meanwhile(room).await? else {
             return Ok(());
         };
         let parts = self.parts.clone();
@@ -281,24 +386,32 @@ impl Intake {
             _room: room,
         };
         // A closed queue means that the applier has ended; so will this task.
-        if let Some(Ok(place)) = self.meanwhile(parts.reserve()).await? {
+        if let Ok(place) = self.meanwhile(parts.reserve()).await? {
             place.send(Part::Changes(piece));
         }
         Ok(())
     }
 
-    /// Waits for `wanted` and answers the source meanwhile.
+    /// Waits for `wanted` and answers the source meanwhile, and between many short waits.
     async fn meanwhile<T>(
         &mut self,
         wanted: impl Future<Output = T>,
-    ) -> Result<Option<T>, ReconcilerError> {
+    ) -> Result<T, ReconcilerError> {
         tokio::pin!(wanted);
         loop {
+            let due = self.confirmed_at + CONFIRM_INTERVAL;
             tokio::select! {
                 biased;
-                done = &mut wanted => return Ok(Some(done)),
-                () = tokio::time::sleep(CONFIRM_INTERVAL) => self.confirm().await?,
+                () = tokio::time::sleep_until(due) => self.confirm().await?,
+                done = &mut wanted => return Ok(done),
             }
         }
+    }
+}
+
+const fn unreadable(source: ReadError) -> ReconcilerError {
+    ReconcilerError::Stream {
+        side: Side::Source,
+        source,
     }
 }

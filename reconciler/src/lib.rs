@@ -15,8 +15,11 @@ mod relations;
 mod replication;
 mod session;
 mod source;
+mod spool;
 mod stats;
 mod supervisor;
+
+use std::path::PathBuf;
 
 use control::Dsn;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +40,8 @@ pub struct Config {
     pub max_repairs: Option<Limit>,
     /// How long divergences that are over, their journal, and events are kept.
     pub retention: std::time::Duration,
+    /// Where large transactions wait for their commit.
+    pub spool_directory: PathBuf,
 }
 
 /// Reconciles until `shutdown` is cancelled. `ready` is called once, when the stream has been taken

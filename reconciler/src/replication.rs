@@ -11,7 +11,7 @@ use protocol::lsn::Lsn;
 use protocol::pgoutput::frame::{Frame, standby_status};
 use tokio::time::Instant;
 
-use crate::error::ReconcilerError;
+use crate::error::{ReconcilerError, Sending};
 
 /// A killed process's walsender notices within moments that nobody is there any more.
 const BUSY_PAUSE: Duration = Duration::from_millis(250);
@@ -93,11 +93,12 @@ impl Replication {
         })
     }
 
-    /// Starts streaming behind `from`. A slot that another one holds is waited for until
+    /// Starts streaming behind `from`. All supported servers can send early. A slot that another one holds is waited for until
     /// `patience` is over.
     pub(crate) async fn start(
         mut self,
         from: Lsn,
+        sending: Sending,
         patience: Duration,
     ) -> Result<Stream, ReconcilerError> {
         let publication = self
@@ -105,9 +106,13 @@ impl Replication {
             .publication
             .replace('"', "\"\"")
             .replace('\'', "''");
+        let version = match sending {
+            Sending::Early => "proto_version '2', streaming 'on'",
+            Sending::Committed => "proto_version '1'",
+        };
         let command = format!(
             "START_REPLICATION SLOT \"{}\" LOGICAL {from} \
-             (proto_version '1', publication_names '\"{publication}\"', binary 'true')",
+             ({version}, publication_names '\"{publication}\"', binary 'true')",
             self.slot.name
         );
         let begun = Instant::now();

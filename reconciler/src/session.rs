@@ -18,12 +18,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Config;
 use crate::applier::{Applier, Identity, PartQueue, Queues};
-use crate::error::ReconcilerError;
+use crate::error::{ReconcilerError, Sending};
 use crate::foreign::ForeignIntake;
-use crate::intake::{Intake, QUEUE_PARTS_MAX};
+use crate::intake::{Incoming, Intake, QUEUE_PARTS_MAX};
 use crate::relations::Relations;
 use crate::replication::{Replication, Slot, Stream};
 use crate::source::Source;
+use crate::spool::Spool;
 use crate::stats::Stats;
 
 /// A killed reconciler's walsender ends within moments; one that is alive stays.
@@ -40,6 +41,8 @@ pub(crate) struct Attempt<'a> {
     /// The same for all sessions of a process.
     pub(crate) holder: &'a str,
     pub(crate) stats: &'a mut Stats,
+    /// What the source is asked for.
+    pub(crate) sending: Sending,
     /// What ended the session before, and for how long there was none.
     pub(crate) before: Option<(String, Duration)>,
 }
@@ -47,6 +50,7 @@ pub(crate) struct Attempt<'a> {
 /// The source's stream, and the target's own where it has one.
 struct Streams {
     stream: Stream,
+    spool: Spool,
     foreign: Option<Stream>,
     /// The published tables by their OIDs.
     oids: HashMap<u32, TableIndex>,
@@ -67,6 +71,7 @@ pub(crate) async fn run(
 ) -> Result<(), ReconcilerError> {
     let config = attempt.config;
     let names = names(config.source.database());
+    let spool = open_spool(config, attempt.sending)?;
     let phase = load_phase(config).await?;
     let contract = Arc::new(phase.contract.clone());
     let mut target = open_target(&config.target, &names, SessionKind::Logged).await?;
@@ -82,7 +87,9 @@ pub(crate) async fn run(
         None => FIRST_PATIENCE,
         Some(_) => LATER_PATIENCE,
     };
-    let stream = replication.start(progress.commit_lsn, patience).await?;
+    let stream = replication
+        .start(progress.commit_lsn, attempt.sending, patience)
+        .await?;
     let position = take_over(&mut target, &names, attempt.holder, &phase).await?;
     let logged = LoggedStream {
         name: names.stream.clone(),
@@ -127,6 +134,7 @@ pub(crate) async fn run(
     begun();
     let streams = Streams {
         stream,
+        spool,
         foreign,
         oids,
     };
@@ -143,6 +151,7 @@ async fn drive(
 ) -> Result<(), ReconcilerError> {
     let Streams {
         stream,
+        spool,
         foreign,
         oids,
     } = streams;
@@ -150,8 +159,12 @@ async fn drive(
     let (parts, part_queue) = mpsc::channel(QUEUE_PARTS_MAX);
     let (foreign_parts, foreign_queue) = mpsc::channel(FOREIGN_PARTS_MAX);
     let (source, target) = (config.source.clone(), config.target.clone());
-    let relations = Relations::new(Arc::clone(&contract), source, Side::Source, oids);
-    let intake = Intake::new(stream, relations, parts, applier.durable.subscribe());
+    let incoming = Incoming {
+        stream,
+        relations: Relations::new(Arc::clone(&contract), source, Side::Source, oids),
+        spool,
+    };
+    let intake = Intake::new(incoming, parts, applier.durable.subscribe());
     let relations = Relations::new(contract, target, Side::Target, HashMap::new());
     let durable: watch::Receiver<Lsn> = applier.foreign_durable.subscribe();
     let queues = Queues {
@@ -182,6 +195,15 @@ async fn drive(
     };
     let (written, read, read_foreign) = tokio::join!(applier, intake, foreign);
     written.and(read).and(read_foreign)
+}
+
+/// Where it will be needed, something can be written there.
+fn open_spool(config: &Config, sending: Sending) -> Result<Spool, ReconcilerError> {
+    let spool = Spool::new(config.spool_directory.clone());
+    if sending == Sending::Early {
+        spool.check()?;
+    }
+    Ok(spool)
 }
 
 async fn load_phase(config: &Config) -> Result<Phase, ReconcilerError> {
@@ -290,5 +312,9 @@ async fn start_foreign(
         publication: names.target_publication.clone(),
     };
     let replication = Replication::connect(&config.target, slot).await?;
-    replication.start(position, LATER_PATIENCE).await.map(Some)
+    // Of the target's transactions only foreign ones are kept, and these a piece at a time.
+    replication
+        .start(position, Sending::Committed, LATER_PATIENCE)
+        .await
+        .map(Some)
 }

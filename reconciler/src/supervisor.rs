@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::Config;
-use crate::error::{ReconcilerError, Retry};
+use crate::error::{ReconcilerError, Retry, Sending};
 use crate::session::{self, Attempt};
 use crate::stats::Stats;
 
@@ -31,6 +31,7 @@ pub(crate) async fn run(
     let mut stats = Stats::default();
     let mut ready = Some(ready);
     let mut before = None;
+    let mut sending = Sending::Early;
     let mut pause = PAUSE;
     loop {
         let started = Instant::now();
@@ -38,6 +39,7 @@ pub(crate) async fn run(
             config: &config,
             holder: &holder,
             stats: &mut stats,
+            sending,
             before: before
                 .as_ref()
                 .map(|(text, lost): &(String, Instant)| (text.clone(), lost.elapsed())),
@@ -62,6 +64,7 @@ pub(crate) async fn run(
         if error.retry() == Retry::Never || ready.is_some() {
             return Err(error);
         }
+        sending = error.sending(sending);
         if started.elapsed() > GOOD_SESSION {
             pause = PAUSE;
         }

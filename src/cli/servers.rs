@@ -137,15 +137,20 @@ pub(super) struct ReconcilerFlags {
     /// How long divergences that are over, their journal, and events are kept [default: 90d]
     #[arg(long, value_name = "DURATION")]
     retention: Option<String>,
+    /// Where large transactions wait for their commit: on a disk with room for as much as the
+    /// source's running transactions write [default: the system's temporary directory]
+    #[arg(long, value_name = "DIRECTORY")]
+    spool_dir: Option<String>,
 }
 
 impl ReconcilerFlags {
-    pub(super) fn settings(self) -> [(Setting, Option<String>); 4] {
+    pub(super) fn settings(self) -> [(Setting, Option<String>); 5] {
         [
             (Setting::Http, self.http),
             (Setting::Repair, self.repair),
             (Setting::MaxRepairs, self.max_repairs),
             (Setting::Retention, self.retention),
+            (Setting::SpoolDir, self.spool_dir),
         ]
     }
 }
@@ -197,6 +202,7 @@ pub(super) fn reconciler_part(settings: &Settings, loss: Loss) -> Result<Part, F
         repair: settings.repair,
         max_repairs: settings.max_repairs,
         retention: settings.retention,
+        spool_directory: settings.spool_dir.clone(),
     };
     Ok(Part::new(
         "reconciler",

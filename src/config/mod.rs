@@ -84,6 +84,8 @@ pub(crate) struct Settings {
     pub(crate) max_repairs: Option<Limit>,
     /// How long divergences that are over, and events, are kept.
     pub(crate) retention: Duration,
+    /// Where the reconciler keeps large transactions until they commit.
+    pub(crate) spool_dir: PathBuf,
     /// Tables to carry; empty: every table with a key.
     pub(crate) tables: Vec<String>,
     /// How logs are written.
@@ -187,6 +189,7 @@ impl Settings {
             Setting::Target => dsn(&self.target),
             Setting::Mirror => Some(format!("{:?}", self.mirror).to_lowercase()),
             Setting::Workers => Some(self.workers.to_string()),
+            Setting::SpoolDir => Some(self.spool_dir.display().to_string()),
             Setting::ClientTls => Some(self.client_tls.to_string()),
             Setting::ClientTlsCert => self.certificate(),
             _ => None,
@@ -259,6 +262,8 @@ fn missing_text(setting: Setting) -> String {
 struct Judge {
     layers: Layers,
     defaults: Defaults,
+    /// The system's temporary directory.
+    temporary: PathBuf,
 }
 
 impl Judge {
@@ -280,7 +285,12 @@ impl Judge {
                 .filter_map(|(name, keyword)| Some((keyword, environment.value(name)?.to_owned())))
                 .collect(),
         };
-        Self { layers, defaults }
+        let temporary = environment.value("TMPDIR").unwrap_or("/tmp").into();
+        Self {
+            layers,
+            defaults,
+            temporary,
+        }
     }
 
     fn settings(&mut self, needs: Needs) -> Settings {
@@ -318,6 +328,9 @@ impl Judge {
             repair: self.or_default(Setting::Repair, repair),
             max_repairs: self.or_default(Setting::MaxRepairs, max_repairs),
             retention: self.or_default(Setting::Retention, retention),
+            spool_dir: self
+                .value(Setting::SpoolDir, directory)
+                .unwrap_or_else(|| self.temporary.clone()),
             tables: self.value(Setting::Tables, list).unwrap_or_default(),
             log_format: self.or_default(Setting::LogFormat, str::parse),
             log_level: self.or_default(Setting::LogLevel, log_level),
@@ -460,6 +473,15 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         "is not an IP address with a port, such as 127.0.0.1:6432 or [::1]:6432".to_owned()
     })
+}
+
+fn directory(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    match std::fs::metadata(&path) {
+        Ok(facts) if facts.is_dir() => Ok(path),
+        Ok(_) => Err("is not a directory".to_owned()),
+        Err(error) => Err(format!("cannot be used: {error}")),
+    }
 }
 
 fn addresses(text: &str) -> Result<Vec<Address>, String> {

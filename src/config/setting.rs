@@ -66,6 +66,8 @@ pub(crate) enum Setting {
     MaxRepairs,
     /// How long the past is kept.
     Retention,
+    /// Where large transactions wait for their commit.
+    SpoolDir,
     /// Tables to carry, comma-separated.
     Tables,
     /// `text` or `json`.
@@ -126,7 +128,7 @@ const fn facts(name: &'static str, default: &'static str, change: Change) -> Fac
 
 impl Setting {
     /// All of them, in the order in which problems are reported.
-    pub(crate) const ALL: [Self; 32] = [
+    pub(crate) const ALL: [Self; 33] = [
         Self::Source,
         Self::Target,
         Self::Listen,
@@ -156,6 +158,7 @@ impl Setting {
         Self::Repair,
         Self::MaxRepairs,
         Self::Retention,
+        Self::SpoolDir,
         Self::Tables,
         Self::LogFormat,
         Self::LogLevel,
@@ -210,6 +213,7 @@ impl Setting {
             Self::MaxRepairs => facts("max_repairs", "1000/1h", Restart),
             // Longer than a migration is looked back on.
             Self::Retention => facts("retention", "90d", Restart),
+            Self::SpoolDir => facts("spool_dir", "the system's temporary directory", Restart),
             Self::Tables => facts("tables", "every table with a key", Restart),
             Self::LogFormat => facts("log_format", "text", Restart),
             Self::LogLevel => facts("log_level", "info", AtOnce),

@@ -273,6 +273,22 @@ fn documented() -> Vec<[String; 3]> {
 }
 
 #[test]
+fn the_spool_is_a_directory_or_a_problem() {
+    let temporary = std::env::temp_dir().display().to_string();
+    let settings = read([SOURCE], &[(Setting::SpoolDir, &temporary)]).unwrap();
+    assert_eq!(settings.spool_dir.display().to_string(), temporary);
+    let unset = read([SOURCE], &[]).unwrap();
+    assert_eq!(unset.spool_dir.display().to_string(), "/tmp");
+    for (path, problem) in [
+        ("/nowhere", "cannot be used"),
+        ("/proc/self/stat", "not a directory"),
+    ] {
+        let failure = read([SOURCE], &[(Setting::SpoolDir, path)]).unwrap_err();
+        assert!(format!("{failure:?}").contains(problem), "{failure:?}");
+    }
+}
+
+#[test]
 fn the_readme_lists_every_setting_with_its_default_and_when_a_change_takes_effect() {
     let settings = Setting::ALL.map(|setting| {
         let facts = setting.facts();

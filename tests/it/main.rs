@@ -70,6 +70,8 @@ mod sizes;
 #[cfg(test)]
 mod stream;
 #[cfg(test)]
+mod streaming;
+#[cfg(test)]
 mod sync;
 #[cfg(test)]
 mod tls;

@@ -10,6 +10,7 @@ pub mod reread;
 #[cfg(test)]
 mod simulation;
 pub mod statement;
+pub mod streamed;
 pub mod sweep;
 pub mod transaction;
 pub mod verdict;

@@ -1,16 +1,20 @@
-//! The change stream: what a walsender sends for a slot of the plugin `pgoutput`, protocol version 1.
+//! The change stream: what a walsender sends for a slot of the plugin `pgoutput`, protocol versions 1
+//! and 2.
 //!
-//! [`frame`] cuts the stream's own framing, [`Message`] is one decoded message. Does not group
+//! [`frame`] cuts the stream's own framing, [`Message`] is one decoded message; [`streamed`] has what
+//! stands inside the blocks of a transaction that is sent before it ends. Does not group
 //! messages into transactions ([`crate::decide::assembly`] does) and does not know the contract.
 //! See <https://www.postgresql.org/docs/15/protocol-logicalrep-message-formats.html>.
 
 pub mod frame;
 pub mod relation;
+pub mod streamed;
 pub mod tuple;
 
 use bytes::Bytes;
 
 pub use self::relation::{Relation, RelationColumn};
+pub use self::streamed::{BlockPlace, StreamAbort, StreamCommit, StreamStart};
 pub use self::tuple::{Old, Tuple};
 use crate::lsn::Lsn;
 use crate::reader::{ReadError, Reader};
@@ -79,6 +83,14 @@ pub enum Message {
         /// Its content.
         content: Bytes,
     },
+    /// A block of a transaction that has not ended begins; [`streamed::decode`] reads what is in it.
+    StreamStart(StreamStart),
+    /// The block ends.
+    StreamStop,
+    /// A transaction sent in blocks has committed.
+    StreamCommit(StreamCommit),
+    /// A transaction sent in blocks, or a part of it, has been rolled back.
+    StreamAbort(StreamAbort),
 }
 
 /// How a transaction begins.
@@ -104,48 +116,62 @@ pub struct Commit {
 }
 
 impl Message {
-    /// Decodes the payload of one [`frame::Frame::Data`].
+    /// Decodes the payload of one [`frame::Frame::Data`] that stands outside of a block.
     pub fn decode(payload: Bytes) -> Result<Self, ReadError> {
         let mut reader = Reader::new(payload);
-        let message = match reader.u8("message tag")? {
+        let tag = reader.u8("message tag")?;
+        let message = match tag {
             b'B' => Self::Begin(Begin {
                 commit_lsn: lsn(&mut reader, "final LSN")?,
                 committed_at: reader.i64("commit time")?,
                 xid: reader.u32("transaction id")?,
             }),
-            b'C' => commit(&mut reader)?,
+            b'C' => Self::Commit(Commit::decode(&mut reader)?),
+            b'S' => streamed::start(&mut reader)?,
+            b'E' => Self::StreamStop,
+            b'c' => streamed::commit(&mut reader)?,
+            b'A' => streamed::abort(&mut reader)?,
+            tag => Self::decode_body(tag, &mut reader)?,
+        };
+        reader.finish()?;
+        Ok(message)
+    }
+
+    /// What may stand both inside and outside of a block, behind its tag and owner.
+    fn decode_body(tag: u8, reader: &mut Reader) -> Result<Self, ReadError> {
+        Ok(match tag {
             b'O' => Self::Origin {
-                commit_lsn: lsn(&mut reader, "origin LSN")?,
+                commit_lsn: lsn(reader, "origin LSN")?,
                 name: reader.utf8("origin name")?,
             },
-            b'R' => Self::Relation(Relation::decode(&mut reader)?),
+            b'R' => Self::Relation(Relation::decode(reader)?),
             b'Y' => Self::Type {
                 oid: reader.u32("type OID")?,
                 schema: reader.utf8("type schema")?,
                 name: reader.utf8("type name")?,
             },
-            b'I' => insert(&mut reader)?,
-            b'U' => update(&mut reader)?,
+            b'I' => insert(reader)?,
+            b'U' => update(reader)?,
             b'D' => Self::Delete {
                 relation: reader.u32("relation OID")?,
-                old: Old::decode(&mut reader)?,
+                old: Old::decode(reader)?,
             },
-            b'T' => truncate(&mut reader)?,
-            b'M' => logical(&mut reader)?,
+            b'T' => truncate(reader)?,
+            b'M' => logical(reader)?,
             tag => return Err(invalid("message tag", tag)),
-        };
-        reader.finish()?;
-        Ok(message)
+        })
     }
 }
 
-fn commit(reader: &mut Reader) -> Result<Message, ReadError> {
-    reader.u8("commit flags")?;
-    Ok(Message::Commit(Commit {
-        commit_lsn: lsn(reader, "commit LSN")?,
-        end_lsn: lsn(reader, "end LSN")?,
-        committed_at: reader.i64("commit time")?,
-    }))
+impl Commit {
+    fn decode(reader: &mut Reader) -> Result<Self, ReadError> {
+        reader.u8("commit flags")?;
+        Ok(Self {
+            commit_lsn: lsn(reader, "commit LSN")?,
+            end_lsn: lsn(reader, "end LSN")?,
+            committed_at: reader.i64("commit time")?,
+        })
+    }
 }
 
 fn insert(reader: &mut Reader) -> Result<Message, ReadError> {

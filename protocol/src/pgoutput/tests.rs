@@ -145,6 +145,67 @@ fn truncate_type_and_logical_messages_are_read() {
 }
 
 #[test]
+fn a_block_has_a_start_and_an_end_and_its_transaction_commits_or_aborts_later() {
+    for (flag, place) in [(1, BlockPlace::First), (0, BlockPlace::Later)] {
+        let start = StreamStart { xid: 7, place };
+        check(&[b'S', 0, 0, 0, 7, flag], Message::StreamStart(start));
+    }
+    assert!(Message::decode(Bytes::from_static(b"S\0\0\0\x07\x02")).is_err());
+    check(b"E", Message::StreamStop);
+    let commit = Commit {
+        commit_lsn: Lsn::new(0x100),
+        end_lsn: Lsn::new(0x130),
+        committed_at: 5,
+    };
+    check(
+        b"c\0\0\0\x07\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x01\x30\0\0\0\0\0\0\0\x05",
+        Message::StreamCommit(StreamCommit { xid: 7, commit }),
+    );
+    check(
+        b"A\0\0\0\x07\0\0\0\x08",
+        Message::StreamAbort(StreamAbort { xid: 7, subxid: 8 }),
+    );
+}
+
+#[test]
+fn inside_a_block_a_message_names_its_owner_before_all_else() {
+    let bodies: [&[u8]; 7] = [
+        b"R\0\0\0\x10public\0t\0d\0\0",
+        b"Y\0\0\x40\0public\0mood\0",
+        b"I\0\0\0\x10N\0\x01n",
+        b"U\0\0\0\x10N\0\x01n",
+        b"D\0\0\0\x10K\0\x01n",
+        b"T\0\0\0\x01\x01\0\0\0\x10",
+        b"M\x01\0\0\0\0\0\0\0\x09p\0\0\0\0\x02hi",
+    ];
+    for body in bodies {
+        let message = Message::decode(Bytes::from_static(body)).unwrap();
+        let mut inside = body.to_vec();
+        inside.splice(1..1, [0, 0, 1, 2]);
+        let inside = Bytes::from(inside);
+        let owner = Some(0x102);
+        assert_eq!(streamed::owner(&inside), Ok(owner));
+        assert_eq!(
+            streamed::decode(inside.clone()),
+            Ok(streamed::Owned { owner, message })
+        );
+        for length in 0..inside.len() {
+            assert!(streamed::decode(inside.slice(..length)).is_err());
+        }
+    }
+    let origin = Bytes::from_static(b"O\0\0\0\0\0\0\0\x09name\0");
+    let message = Message::decode(origin.clone()).unwrap();
+    let owner = None;
+    assert_eq!(
+        streamed::decode(origin),
+        Ok(streamed::Owned { owner, message })
+    );
+    for stray in [&b"B"[..], b"C", b"S", b"E", b"c", b"A", b""] {
+        assert!(streamed::owner(&Bytes::from_static(stray)).is_err());
+    }
+}
+
+#[test]
 fn a_truncate_of_four_billion_tables_ends_at_the_first_missing_one() {
     let payload = Bytes::from_static(b"T\xff\xff\xff\xff\0");
     assert!(Message::decode(payload).is_err());
@@ -153,7 +214,7 @@ fn a_truncate_of_four_billion_tables_ends_at_the_first_missing_one() {
 proptest! {
     #[test]
     fn no_bytes_make_the_decoder_panic(
-        tag in prop::sample::select(b"BCORYIUDTMwk".to_vec()),
+        tag in prop::sample::select(b"BCORYIUDTMSEcAwk".to_vec()),
         rest in prop::collection::vec(any::<u8>(), 0..200),
     ) {
         let mut bytes = BytesMut::new();
@@ -161,6 +222,7 @@ proptest! {
         bytes.put_slice(&rest);
         let bytes = bytes.freeze();
         drop(Message::decode(bytes.clone()));
+        drop(streamed::decode(bytes.clone()));
         drop(frame::Frame::decode(bytes));
     }
 }

@@ -4,6 +4,7 @@ use std::hint::black_box;
 
 use apply::connection::ServerError;
 use bytes::{Bytes, BytesMut};
+use protocol::decide::streamed::Records;
 use protocol::pgoutput::{self, frame::Frame as StreamFrame};
 use protocol::wire::backend::{
     Authentication, CommandTag, DataRow, ErrorFields, ParameterStatus, ReadyForQuery,
@@ -197,9 +198,23 @@ fn rows(body: &Bytes) {
     }
 }
 
-/// Frames of the stream, and the messages in them.
+/// Frames of the stream, and the messages in them, outside and inside of a streamed block. Who owns a
+/// message is the same for the quick look and the whole one; what a spool holds is read as written.
 pub(super) fn pgoutput(data: &[u8]) {
     let data = Bytes::copy_from_slice(data);
     drop(StreamFrame::decode(data.clone()));
-    drop(pgoutput::Message::decode(data));
+    drop(pgoutput::Message::decode(data.clone()));
+    if let Ok(owned) = pgoutput::streamed::decode(data.clone()) {
+        assert_eq!(pgoutput::streamed::owner(&data), Ok(owned.owner));
+    }
+    let mut records = Records::default();
+    let mut again = BytesMut::new();
+    for part in data.chunks(7) {
+        records.feed(part);
+        while let Some(record) = records.next() {
+            record.put(&mut again);
+        }
+    }
+    assert!(data.starts_with(&again));
+    assert_eq!(data.len(), again.len() + records.unread());
 }

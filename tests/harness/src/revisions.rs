@@ -237,7 +237,11 @@ async fn logged(observer: &Client, slot: &str) -> Result<Vec<Logged>> {
             | Message::Relation(_)
             | Message::Type { .. }
             | Message::Truncate { .. }
-            | Message::Logical { .. } => continue,
+            | Message::Logical { .. }
+            | Message::StreamStart(_)
+            | Message::StreamStop
+            | Message::StreamCommit(_)
+            | Message::StreamAbort(_) => continue,
         };
         logged.push(logged_version(&tuple, is_delete, lsn)?);
     }
