@@ -71,7 +71,8 @@ impl Comparison {
 }
 
 impl TableComparison {
-    fn is_equal(&self) -> bool {
+    /// Whether its rows, count and checksum are the same.
+    pub fn is_equal(&self) -> bool {
         self.differences.is_empty()
             && self.source_count == self.target_count
             && self.source_checksum == self.target_checksum
@@ -80,28 +81,34 @@ impl TableComparison {
 
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for table in &self.tables {
-            writeln!(
-                f,
-                "{}: {} rows, checksum {} / {} rows, checksum {}: {}",
-                table.table,
-                table.source_count,
-                table.source_checksum,
-                table.target_count,
-                table.target_checksum,
-                if table.is_equal() {
-                    "equal"
-                } else {
-                    "DIFFERENT"
-                },
-            )?;
-            for difference in table.differences.iter().take(SHOWN_MAX) {
-                writeln!(f, "  {:?}: {:?}", difference.key, difference.how)?;
-            }
-            let hidden = table.differences.len().saturating_sub(SHOWN_MAX);
-            if hidden > 0 {
-                writeln!(f, "  and {hidden} more")?;
-            }
+        self.tables
+            .iter()
+            .try_for_each(|table| write!(f, "{table}"))
+    }
+}
+
+impl fmt::Display for TableComparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{}: {} rows, checksum {} / {} rows, checksum {}: {}",
+            self.table,
+            self.source_count,
+            self.source_checksum,
+            self.target_count,
+            self.target_checksum,
+            if self.is_equal() {
+                "equal"
+            } else {
+                "DIFFERENT"
+            },
+        )?;
+        for difference in self.differences.iter().take(SHOWN_MAX) {
+            writeln!(f, "  {:?}: {:?}", difference.key, difference.how)?;
+        }
+        let hidden = self.differences.len().saturating_sub(SHOWN_MAX);
+        if hidden > 0 {
+            writeln!(f, "  and {hidden} more")?;
         }
         Ok(())
     }
@@ -190,15 +197,34 @@ fn texts(columns: &[String]) -> String {
     format!("ARRAY[{}]", quoted.collect::<Vec<_>>().join(", "))
 }
 
+/// The same as bytes: a `"char"` can be half a character, which no client takes for text.
+fn bytes(columns: &[String]) -> String {
+    let texts = texts(columns);
+    format!(
+        "(SELECT array_agg(textsend(one) ORDER BY place) FROM unnest({texts}) WITH ORDINALITY x(one, place))"
+    )
+}
+
+fn readable(columns: Vec<Option<Vec<u8>>>) -> Vec<Option<String>> {
+    let readable = |bytes: Vec<u8>| {
+        String::from_utf8(bytes).unwrap_or_else(|it| it.as_bytes().escape_ascii().to_string())
+    };
+    columns.into_iter().map(|it| it.map(readable)).collect()
+}
+
 async fn rows(client: &Client, shape: &Shape) -> Result<Rows> {
     let sql = format!(
         "SELECT {}, {} FROM {}",
-        texts(&shape.key),
-        texts(&shape.columns),
+        bytes(&shape.key),
+        bytes(&shape.columns),
         shape.table
     );
-    let rows = client.query(&sql, &[]).await.context(sql)?;
-    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    let mut rows = Rows::new();
+    for row in client.query(&sql, &[]).await.context(sql.clone())? {
+        let [key, columns] = [0, 1].map(|place| row.try_get(place).map(readable));
+        rows.insert(key.with_context(|| sql.clone())?, columns?);
+    }
+    Ok(rows)
 }
 
 async fn checksum(client: &Client, shape: &Shape) -> Result<String> {

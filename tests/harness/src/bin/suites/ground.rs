@@ -89,6 +89,12 @@ impl<'order> Ground<'order> {
         self.play("direct", server.port()).await
     }
 
+    /// Runs it on yet another server, to tell what differs by itself.
+    pub(crate) async fn direct_again(&self) -> Result<Results> {
+        let server = self.server("again").await?;
+        self.play("again", server.port()).await
+    }
+
     /// Runs it on another server through a proxy. Says what was captured, if anything was to be.
     pub(crate) async fn proxied(&self) -> Result<(Results, Option<Account>)> {
         let server = self.server("proxied").await?;

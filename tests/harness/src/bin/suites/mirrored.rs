@@ -7,7 +7,7 @@ use std::fmt;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
-use harness::compare::compare_where;
+use harness::compare::{Comparison, compare_where};
 use harness::segue::{Launch, Segue, binary_beside};
 use harness::server::free_port;
 use harness::{Database, Installation, Server, ServerOptions, bed::Bed, tool};
@@ -94,10 +94,9 @@ impl Mirrored {
             waited?;
             anyhow::bail!("nothing was compared");
         };
-        compared.expect_equal()?;
         Ok(Reckoning {
-            tables: compared.tables.len(),
-            rows: compared.tables.iter().map(|it| it.source_count).sum(),
+            contract: self.tables.len(),
+            compared,
             report: self.launch.report().await?,
         })
     }
@@ -105,18 +104,20 @@ impl Mirrored {
 
 /// What a suite has left at the target.
 pub(crate) struct Reckoning {
-    tables: usize,
-    rows: usize,
+    /// How many tables the contract has.
+    contract: usize,
+    compared: Comparison,
     report: Value,
 }
 
 impl Reckoning {
-    /// Whether the log never found the mirror wrong.
+    /// Whether the sides are equal and the log never found the mirror wrong.
     pub(crate) fn is_clean(&self) -> bool {
         let summary = &self.report["summary"];
-        ["open", "repaired", "ignored"]
-            .iter()
-            .all(|state| summary[state] == 0)
+        self.compared.is_equal()
+            && ["open", "repaired", "ignored"]
+                .iter()
+                .all(|state| summary[state] == 0)
     }
 }
 
@@ -124,11 +125,19 @@ impl fmt::Display for Reckoning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let status = &self.report["status"];
         let (rows, mirror) = (&status["rows"], &status["mirror"]);
+        let tables = &self.compared.tables;
+        let count: usize = tables.iter().map(|it| it.source_count).sum();
+        let (equal, differing): (Vec<_>, Vec<_>) = tables.iter().partition(|it| it.is_equal());
         writeln!(
             f,
-            "{} tables of the contract, {} rows: equal at the target",
-            self.tables, self.rows
+            "{} tables in the contract, {} compared row by row ({count} rows): {} equal at the target",
+            self.contract,
+            tables.len(),
+            equal.len()
         )?;
+        for table in differing {
+            write!(f, "{table}")?;
+        }
         writeln!(
             f,
             "at the target early: {} of {} captured transactions; not: {}",
@@ -142,7 +151,15 @@ impl fmt::Display for Reckoning {
             rows["repaired"],
             rows["superseded"],
             self.report["summary"]
-        )
+        )?;
+        for one in self.report["divergences"].as_array().into_iter().flatten() {
+            write!(
+                f,
+                "\n{} {}: {} {}, columns {}",
+                one["state"], one["kind"], one["table"], one["key"], one["columns"]
+            )?;
+        }
+        Ok(())
     }
 }
 
