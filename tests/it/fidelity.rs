@@ -33,6 +33,7 @@ pub(crate) const SCHEMA: &str = "
     CREATE SCHEMA elsewhere;
     CREATE TABLE moved (id int PRIMARY KEY);
     CREATE TABLE elsewhere.moved (id int PRIMARY KEY, more text);
+    CREATE VIEW elsewhere.item AS SELECT * FROM item;
     CREATE VIEW cheap AS SELECT id, name FROM item WHERE price < 10;
 ";
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use protocol::contract::TableIndex;
 use protocol::decide::statement::{
-    Analysis, Captured, DeferReason, Mode, SessionKnowledge, Template, analyze,
+    Analysis, Captured, DeferReason, Mode, SessionKnowledge, Template, Write, analyze,
 };
 
 use crate::catalog::{CatalogHandle, CatalogView};
@@ -165,6 +165,16 @@ impl Capture {
     pub fn grounds(&self, session: &SessionKnowledge) -> u64 {
         let generation = self.view().facts.generation;
         session.fingerprint() ^ generation.wrapping_mul(GENERATION_SPREAD)
+    }
+
+    /// Whether the tables of these statements are tables wherever their names are looked up, so
+    /// that a hidden column can be read from them under any search path.
+    pub fn are_tables_everywhere(&self, analysis: &Analysis) -> bool {
+        let view = self.view();
+        analysis.statements.iter().all(|it| match it.write {
+            Write::Captured(captured) => view.facts.is_table_everywhere(captured.table_oid),
+            Write::None | Write::Outside(_) | Write::Deferred(_) | Write::Suspect(_) => true,
+        })
     }
 
     /// A captured statement brought this many rows: a bulk one is not captured the next time.

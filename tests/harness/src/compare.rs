@@ -13,6 +13,11 @@ use crate::database::Database;
 /// So many differences are spelled out in a message.
 const SHOWN_MAX: usize = 20;
 
+/// Under which names are written in full.
+const FIXED_PATH: &str = "SET search_path = pg_catalog";
+/// The path that tables are usually made under.
+const USUAL_PATH: &str = "SET search_path = public";
+
 /// What the two sides hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Comparison {
@@ -21,7 +26,7 @@ pub struct Comparison {
 }
 
 /// One table.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TableComparison {
     /// `schema.table`, quoted where it must be.
     pub table: String,
@@ -35,6 +40,8 @@ pub struct TableComparison {
     pub target_checksum: String,
     /// What differs.
     pub differences: Vec<Difference>,
+    /// Why it could not be read.
+    pub unread: Option<String>,
 }
 
 /// One row that is not the same.
@@ -73,7 +80,8 @@ impl Comparison {
 impl TableComparison {
     /// Whether its rows, count and checksum are the same.
     pub fn is_equal(&self) -> bool {
-        self.differences.is_empty()
+        self.unread.is_none()
+            && self.differences.is_empty()
             && self.source_count == self.target_count
             && self.source_checksum == self.target_checksum
     }
@@ -103,6 +111,9 @@ impl fmt::Display for TableComparison {
                 "DIFFERENT"
             },
         )?;
+        if let Some(error) = &self.unread {
+            writeln!(f, "  not read: {error}")?;
+        }
         for difference in self.differences.iter().take(SHOWN_MAX) {
             writeln!(f, "  {:?}: {:?}", difference.key, difference.how)?;
         }
@@ -139,13 +150,16 @@ pub async fn compare_where(
 async fn reader(database: &Database) -> Result<Client> {
     let client = database.connect().await?;
     let fixed = "SET timezone = 'UTC'; SET datestyle = 'ISO'; SET intervalstyle = 'postgres'; \
-                 SET bytea_output = 'hex'; SET extra_float_digits = 1; SET search_path = pg_catalog";
-    client.batch_execute(fixed).await?;
+                 SET bytea_output = 'hex'; SET extra_float_digits = 1";
+    client
+        .batch_execute(&format!("{fixed}; {FIXED_PATH}"))
+        .await?;
     Ok(client)
 }
 
 struct Shape {
     table: String,
+    owner: String,
     columns: Vec<String>,
     key: Vec<String>,
 }
@@ -155,7 +169,8 @@ async fn shapes(source: &Client) -> Result<Vec<Shape>> {
         SELECT format('%I.%I', n.nspname, c.relname),
                array_agg(a.attname::text ORDER BY a.attnum),
                array_agg(a.attname::text ORDER BY array_position(i.indkey::int2[], a.attnum))
-                   FILTER (WHERE a.attnum = ANY (i.indkey))
+                   FILTER (WHERE a.attnum = ANY (i.indkey)),
+               format('%I', pg_get_userbyid(c.relowner))
         FROM pg_class c
         JOIN pg_namespace n ON n.oid = c.relnamespace
         JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary
@@ -163,7 +178,7 @@ async fn shapes(source: &Client) -> Result<Vec<Shape>> {
         WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
           AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'segue')
           AND c.relpersistence = 'p'
-        GROUP BY n.nspname, c.relname ORDER BY 1";
+        GROUP BY n.nspname, c.relname, c.relowner ORDER BY 1";
     let rows = source.query(sql, &[]).await?;
     Ok(rows
         .iter()
@@ -171,6 +186,7 @@ async fn shapes(source: &Client) -> Result<Vec<Shape>> {
             table: row.get(0),
             columns: row.get(1),
             key: row.get(2),
+            owner: row.get(3),
         })
         .collect())
 }
@@ -178,14 +194,37 @@ async fn shapes(source: &Client) -> Result<Vec<Shape>> {
 type Rows = BTreeMap<Vec<Option<String>>, Vec<Option<String>>>;
 
 async fn compare_table(source: &Client, target: &Client, shape: Shape) -> Result<TableComparison> {
-    let (source_rows, target_rows) = (rows(source, &shape).await?, rows(target, &shape).await?);
+    // A function in an index can refuse to be called by anyone but the table's owner, or need the
+    // search path that it was made under.
+    let is_awkward = rows(source, &shape).await.is_err();
+    if is_awkward {
+        let become_owner = format!("SET ROLE {}; {USUAL_PATH}", shape.owner);
+        source.batch_execute(&become_owner).await?;
+        target.batch_execute(USUAL_PATH).await?;
+    }
+    let compared = compare_rows(source, target, &shape).await;
+    if is_awkward {
+        let back = format!("RESET ROLE; {FIXED_PATH}");
+        source.batch_execute(&back).await?;
+        target.batch_execute(FIXED_PATH).await?;
+    }
+    Ok(compared.unwrap_or_else(|error| TableComparison {
+        table: shape.table,
+        unread: Some(format!("{error:#}")),
+        ..TableComparison::default()
+    }))
+}
+
+async fn compare_rows(source: &Client, target: &Client, shape: &Shape) -> Result<TableComparison> {
+    let (source_rows, target_rows) = (rows(source, shape).await?, rows(target, shape).await?);
     Ok(TableComparison {
         source_count: source_rows.len(),
         target_count: target_rows.len(),
-        source_checksum: checksum(source, &shape).await?,
-        target_checksum: checksum(target, &shape).await?,
-        differences: differences(&shape, &source_rows, &target_rows),
-        table: shape.table,
+        source_checksum: checksum(source, shape).await?,
+        target_checksum: checksum(target, shape).await?,
+        differences: differences(shape, &source_rows, &target_rows),
+        table: shape.table.clone(),
+        unread: None,
     })
 }
 

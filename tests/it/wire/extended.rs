@@ -180,6 +180,65 @@ async fn a_result_that_another_search_path_changes_is_refused() {
 }
 
 #[tokio::test]
+async fn a_result_that_changes_within_a_transaction_is_refused() {
+    let fidelity = Fidelity::new().await;
+    let used = |name: &'static str, id: &'static str| {
+        step(&[bind("", name, &[id], &[]), execute("", 0), sync()])
+    };
+    let script = [
+        step(&[query(
+            "CREATE VIEW elsewhere.item AS SELECT * FROM public.item",
+        )]),
+        step(&[
+            parse("all", "INSERT INTO moved VALUES ($1) RETURNING *"),
+            parse("id", "INSERT INTO moved VALUES ($1) RETURNING id"),
+            parse(
+                "seen",
+                "UPDATE item SET price = 2 WHERE id = $1 RETURNING *",
+            ),
+            sync(),
+        ]),
+        used("all", "1"),
+        used("id", "2"),
+        used("seen", "1"),
+        // The same name is another table's, and with more columns.
+        step(&[query("BEGIN")]),
+        step(&[query("SET LOCAL search_path = elsewhere")]),
+        used("id", "3"),
+        used("all", "4"),
+        used("all", "5"),
+        step(&[query("ROLLBACK")]),
+        used("all", "6"),
+        // A view's, with the same.
+        step(&[query("BEGIN; SET search_path = elsewhere")]),
+        used("seen", "2"),
+        step(&[query("COMMIT")]),
+        used("seen", "3"),
+        used("all", "7"),
+        step(&[query("SET search_path = public")]),
+        used("all", "8"),
+        used("seen", "4"),
+        // The table itself has changed.
+        step(&[query("BEGIN")]),
+        step(&[query("ALTER TABLE moved ADD more int")]),
+        used("id", "9"),
+        used("all", "10"),
+        step(&[query("ROLLBACK")]),
+        used("all", "11"),
+        // A view has taken its place.
+        step(&[query("BEGIN")]),
+        step(&[query("ALTER TABLE moved RENAME TO before")]),
+        step(&[query("CREATE VIEW moved AS SELECT * FROM before")]),
+        used("all", "12"),
+        step(&[query("ROLLBACK")]),
+        used("all", "13"),
+    ];
+    let frames = fidelity.check(&script).await;
+    assert_eq!(tags(&frames)[&'E'], 5);
+    fidelity.finish(4).await;
+}
+
+#[tokio::test]
 async fn a_portal_that_has_been_run_is_as_it_would_be_directly() {
     let fidelity = Fidelity::new().await;
     let insert = "INSERT INTO item (id, name) VALUES ($1, 'portal')";

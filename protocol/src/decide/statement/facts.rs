@@ -162,6 +162,23 @@ impl CatalogFacts {
         self.relations.get(schema)?.get(relation).copied()
     }
 
+    /// Whether the name of this table is in every schema that has it that of a table which shows the
+    /// rows that are written to it as its own: of no view, and of nothing with rules.
+    pub fn is_table_everywhere(&self, oid: u32) -> bool {
+        let Some(table) = self.tables.get(&oid) else {
+            return false;
+        };
+        let shows_rows = |oid: &u32| {
+            let found = self.tables.get(oid).map(|it| it.obstacle);
+            found.is_some_and(|it| !matches!(it, Some(DeferReason::View | DeferReason::Rules)))
+        };
+        let mut same = self
+            .relations
+            .values()
+            .filter_map(|it| it.get(&table.relation));
+        same.all(shows_rows)
+    }
+
     /// What the bare name means under `search_path`: the first schema that has it wins. Nothing if
     /// that is the session's temporary schema.
     pub fn resolve(

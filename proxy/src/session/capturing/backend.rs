@@ -140,6 +140,9 @@ impl Capturing {
             self.capture.captured_statement(&captured);
             self.capture.saw_rows(&run.analysis, count);
         }
+        if text == b"ALTER TABLE" && statement.is_ok_and(|it| it.session == SessionEffect::Ddl) {
+            self.reshaping = self.reshaping.saturating_sub(1);
+        }
         self.forget_names(statement.ok());
         if statement.is_ok_and(|it| matches!(it.transaction, TransactionEffect::RollbackTo(_))) {
             self.give_back_portals();
@@ -185,6 +188,7 @@ impl Capturing {
             TransactionStatus::Idle => {
                 // Portals end with their transaction.
                 self.portals.forget_all();
+                self.reshaping = 0;
                 self.forget_choice();
                 self.log.ready(Ready::Idle)
             }

@@ -330,11 +330,26 @@ impl Capturing {
             self.statements.confirm(&change);
             return settled;
         }
-        if remembers_result(&text, &settled) {
+        if self.remembers_result(&text, &settled) {
             revalidate(&text, outbound);
         }
         self.send_again(&settled, outbound);
         settled
+    }
+
+    /// Whether the server may refuse what it has because its result has changed. A rewritten text that
+    /// is to be rewritten no more is asked about only where it cannot fail for the sake of its hidden
+    /// column: that of a view, or behind a rule, would.
+    fn remembers_result(&self, held: &Text, settled: &Text) -> bool {
+        match (held.form, settled.form) {
+            (Form::Lost, _) => false,
+            (Form::Rewritten, Form::Original | Form::Lost) => {
+                returns(held)
+                    && self.reshaping == 0
+                    && self.capture.are_tables_everywhere(&held.analysis)
+            }
+            (Form::Rewritten, Form::Rewritten) | (Form::Original, _) => returns(settled),
+        }
     }
 
     /// The statement without its hidden column, for a Bind that cannot be extended. Its fingerprint
@@ -417,20 +432,13 @@ fn revalidate(text: &Text, outbound: &mut Outbound<'_>) {
     outbound.queue.push_own(request, Note::Nothing);
 }
 
-/// Whether the server may refuse what it has because its result has changed. A rewritten text that
-/// is to be rewritten no more could fail for the sake of its hidden column: it is not asked about.
-fn remembers_result(held: &Text, settled: &Text) -> bool {
-    let returns = |text: &Text| {
-        let mut statements = text.analysis.statements.iter();
-        statements.any(|it| match it.write {
-            Write::Captured(captured) => captured.client_columns != ClientColumns::None,
-            Write::None | Write::Outside(_) | Write::Deferred(_) | Write::Suspect(_) => true,
-        })
-    };
-    match (held.form, settled.form) {
-        (Form::Lost, _) | (Form::Rewritten, Form::Original | Form::Lost) => false,
-        (Form::Rewritten, Form::Rewritten) | (Form::Original, _) => returns(settled),
-    }
+/// Whether the client's own columns are among what it returns.
+fn returns(text: &Text) -> bool {
+    let mut statements = text.analysis.statements.iter();
+    statements.any(|it| match it.write {
+        Write::Captured(captured) => captured.client_columns != ClientColumns::None,
+        Write::None | Write::Outside(_) | Write::Deferred(_) | Write::Suspect(_) => true,
+    })
 }
 
 /// How a Bind of a captured statement is sent.

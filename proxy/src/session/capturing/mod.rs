@@ -80,6 +80,9 @@ pub(super) struct Capturing {
     waiting: Waiting,
     /// `segue.mirror` has been set in this transaction, and may go back to what it was.
     chosen: bool,
+    /// How many statements of this transaction may have made a view or a rule that the catalog does
+    /// not show.
+    reshaping: usize,
     statements: Names<Rc<Text>>,
     portals: Names<Rc<Portal>>,
     unnamed: Unknown,
@@ -105,6 +108,7 @@ impl Capturing {
             inquiry: Inquiry::Due,
             waiting: Waiting::default(),
             chosen: false,
+            reshaping: 0,
             statements: Names::new(),
             portals: Names::new(),
             unnamed: Unknown::No,
@@ -192,6 +196,9 @@ impl Capturing {
                 self.knowledge = known.choosing(choice);
             }
         }
+        let may_reshape = analysis.statements.iter().filter(|it| may_reshape(it));
+        let unseen = usize::from(analysis.unreadable.is_some());
+        self.reshaping = self.reshaping.saturating_add(may_reshape.count() + unseen);
         let goes_back = |statement: &Statement| {
             self.chosen && matches!(statement.transaction, TransactionEffect::RollbackTo(_))
         };
@@ -228,4 +235,18 @@ fn depends_on_session(analysis: &Analysis) -> bool {
     analysis.statements.iter().any(|statement| {
         statement.transaction != TransactionEffect::None || statement.write != Write::None
     })
+}
+
+/// Whether it may make a view or a rule where a table was.
+fn may_reshape(statement: &Statement) -> bool {
+    match statement.session {
+        SessionEffect::Ddl => true,
+        // DO, CALL and EXECUTE; a SET writes nothing.
+        SessionEffect::Changes => statement.write != Write::None,
+        SessionEffect::None
+        | SessionEffect::Deallocates(_)
+        | SessionEffect::DeallocatesAll
+        | SessionEffect::DiscardsAll
+        | SessionEffect::Chooses(_) => false,
+    }
 }
