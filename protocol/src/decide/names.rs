@@ -173,6 +173,23 @@ impl<V> Names<V> {
         });
     }
 
+    /// The server has forgotten every name with such a meaning; what is in flight stands.
+    pub fn forget_where(&mut self, is_gone: impl Fn(&V) -> bool) {
+        let forget = |slot: &mut Slot<V>| {
+            slot.confirmed.take_if(|it| is_gone(it));
+        };
+        forget(&mut self.unnamed);
+        self.named.retain(|_, slot| {
+            forget(slot);
+            !slot.is_void()
+        });
+    }
+
+    /// What the name of a change means since it was confirmed.
+    pub fn confirmed(&self, change: &Change) -> Option<&V> {
+        self.lookup(&change.name)?.confirmed.as_ref()
+    }
+
     /// How many names are known besides the unnamed one.
     pub fn len(&self) -> usize {
         self.named.len()
@@ -217,6 +234,16 @@ mod tests {
         assert_eq!(names.find(NAME), Some(&1));
         names.confirm(&change);
         assert_eq!(names.find(NAME), Some(&1));
+    }
+
+    #[test]
+    fn what_is_forgotten_by_its_meaning_leaves_the_others() {
+        let mut names = Names::new();
+        let changes = [(b"a", 1), (b"b", 2)].map(|(name, value)| names.change(name, Some(value)));
+        changes.iter().for_each(|change| names.confirm(change));
+        assert_eq!(names.confirmed(&changes[1]), Some(&2));
+        names.forget_where(|value| *value == 2);
+        assert_eq!((names.find(b"a"), names.find(b"b")), (Some(&1), None));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use protocol::decide::reply_queue::{Action, Ends, Event, Reply, UnexpectedReply}
 use protocol::wire::backend::{ErrorFields, Tag, TransactionStatus};
 use protocol::wire::frame::Header;
 
-use super::capturing::describe;
+use super::capturing::{Capturing, describe};
 use super::held::Held;
 use super::{Note, Pairing, Peer, Session, SessionError};
 use crate::capture::Delivery;
@@ -56,7 +56,10 @@ impl<C, S> Session<C, S> {
         match tag {
             Tag::ReadyForQuery | Tag::ErrorResponse | Tag::BackendKeyData => true,
             _ if self.capturing.is_none() => false,
-            Tag::CommandComplete | Tag::ParameterStatus | Tag::NoticeResponse => true,
+            Tag::CommandComplete
+            | Tag::ParameterStatus
+            | Tag::NoticeResponse
+            | Tag::ParameterDescription => true,
             _ => self.queue.rewrites(),
         }
     }
@@ -141,11 +144,16 @@ impl<C, S> Session<C, S> {
         match tag {
             Tag::ReadyForQuery if matches!(event, Event::Ready) => self.saw_ready(),
             Tag::BackendKeyData | Tag::ParameterStatus => self.saw_fact(tag, header),
+            Tag::ParameterDescription => self.saw_parameters(header),
             _ => (),
         }
         if matches!(event, Event::Fatal) {
             self.source_state = Peer::Leaving;
         }
+        let instead = match &event {
+            Event::Answered(Note::StandsIn(answer)) => Some(answer.clone()),
+            _ => None,
+        };
         let corrected = self.corrected(tag, header, &event);
         match self.tell(tag, header, event) {
             Some(Delivery::Awaited(delivered)) => {
@@ -155,12 +163,23 @@ impl<C, S> Session<C, S> {
             Some(Delivery::Unconfirmed(reason)) => self.warn_unconfirmed(reason),
             None => (),
         }
+        if let Some(answer) = instead {
+            self.from_source.discard(header);
+            self.from_source.insert().extend_from_slice(&answer);
+            return;
+        }
         match corrected {
             None => self.act(action, tag, header),
             Some(fields) => {
                 self.from_source.discard(header);
                 fields.encode(self.from_source.insert(), tag);
             }
+        }
+    }
+
+    fn saw_parameters(&self, header: Header) {
+        if let Some((note, _)) = self.queue.current() {
+            Capturing::parameters(note, self.from_source.copy_body(header));
         }
     }
 

@@ -286,6 +286,148 @@ async fn a_portal_that_has_been_run_is_as_it_would_be_directly() {
 }
 
 #[tokio::test]
+async fn a_savepoint_that_is_rolled_back_revives_no_portal() {
+    let fidelity = Fidelity::new().await;
+    let insert = "INSERT INTO item (id, name) VALUES ($1, 'portal')";
+    let run = |portal| step(&[execute(portal, 0), sync()]);
+    let described = |portal| step(&[describe_portal(portal), sync()]);
+    let mut script = Vec::new();
+    for portal in ["", "p"] {
+        let bound = |id: &str| step(&[parse("s", insert), bind(portal, "s", &[id], &[]), sync()]);
+        let closed = || step(&[close_statement("s"), sync()]);
+        script.extend([
+            // Made before the savepoint, and run in it.
+            step(&[query("BEGIN")]),
+            bound("200"),
+            step(&[query("SAVEPOINT a")]),
+            run(portal),
+            step(&[query("ROLLBACK TO a")]),
+            run(portal),
+            step(&[query("ROLLBACK TO a")]),
+            run(portal),
+            step(&[query("ROLLBACK TO a")]),
+            described(portal),
+            step(&[query("ROLLBACK")]),
+            closed(),
+            // Made and run in it: it is gone.
+            step(&[query("BEGIN")]),
+            step(&[query("SAVEPOINT a")]),
+            bound("201"),
+            run(portal),
+            step(&[query("ROLLBACK TO a")]),
+            run(portal),
+            step(&[query("ROLLBACK TO a")]),
+            described(portal),
+            step(&[query("ROLLBACK")]),
+            closed(),
+            // Made in it, run twice in one of its own.
+            step(&[query("BEGIN")]),
+            step(&[query("SAVEPOINT a")]),
+            bound("205"),
+            step(&[query("SAVEPOINT b")]),
+            run(portal),
+            run(portal),
+            step(&[query("ROLLBACK TO b")]),
+            described(portal),
+            run(portal),
+            step(&[query("ROLLBACK TO a")]),
+            run(portal),
+            step(&[query("ROLLBACK")]),
+            closed(),
+            // Made in it and never run.
+            step(&[query("BEGIN")]),
+            step(&[query("SAVEPOINT a")]),
+            bound("202"),
+            step(&[query("ROLLBACK TO a")]),
+            run(portal),
+            step(&[query("ROLLBACK")]),
+            closed(),
+            // Run before it, and again behind an error in it.
+            step(&[query("BEGIN")]),
+            bound("203"),
+            run(portal),
+            step(&[query("SAVEPOINT a")]),
+            step(&[query("SELECT 1/0")]),
+            step(&[query("ROLLBACK TO a")]),
+            run(portal),
+            step(&[query("ROLLBACK TO a")]),
+            run(portal),
+            step(&[query("ROLLBACK")]),
+            closed(),
+            // Run before it, and released.
+            step(&[query("BEGIN")]),
+            step(&[query("SAVEPOINT a")]),
+            bound("204"),
+            run(portal),
+            step(&[query("RELEASE a")]),
+            run(portal),
+            step(&[query("ROLLBACK")]),
+            closed(),
+        ]);
+    }
+    script.push(step(&[query("UPDATE item SET price = 9 WHERE id = 1")]));
+    fidelity.check(&script).await;
+    fidelity.finish(1).await;
+}
+
+#[tokio::test]
+async fn a_description_in_a_failed_transaction_looks_the_same() {
+    let fidelity = Fidelity::new().await;
+    let plain = "UPDATE item SET price = $2 WHERE id = $1";
+    let returning = "UPDATE item SET price = $2 WHERE id = $1 RETURNING id, name";
+    let script = [
+        step(&[
+            parse("plain", plain),
+            parse("described", plain),
+            describe_statement("described"),
+            parse("returning", returning),
+            sync(),
+        ]),
+        step(&[bind("", "plain", &["1", "1"], &[]), execute("", 0), sync()]),
+        step(&[query("BEGIN")]),
+        step(&[parse("", plain), bind("kept", "", &["2", "2"], &[]), sync()]),
+        step(&[
+            bind("ran", "plain", &["3", "3"], &[]),
+            execute("ran", 0),
+            sync(),
+        ]),
+        step(&[query("SELECT 1/0")]),
+        step(&[describe_statement("plain"), sync()]),
+        step(&[describe_statement("described"), sync()]),
+        step(&[
+            describe_statement("plain"),
+            describe_statement("described"),
+            sync(),
+        ]),
+        step(&[describe_portal("kept"), sync()]),
+        step(&[describe_portal("ran"), sync()]),
+        step(&[describe_statement("returning"), sync()]),
+        step(&[describe_statement("absent"), sync()]),
+        step(&[bind("", "plain", &["1", "1"], &[]), execute("", 0), sync()]),
+        step(&[query("ROLLBACK")]),
+        step(&[
+            describe_statement("plain"),
+            describe_statement("returning"),
+            sync(),
+        ]),
+        step(&[bind("", "plain", &["1", "4"], &[]), execute("", 0), sync()]),
+        // The failure and the question in one go.
+        step(&[query("BEGIN")]),
+        step(&[
+            parse("fails", "SELECT 1/0"),
+            bind("", "fails", &[], &[]),
+            execute("", 0),
+            sync(),
+            describe_statement("plain"),
+            sync(),
+        ]),
+        step(&[query("ROLLBACK"), describe_statement("plain"), sync()]),
+    ];
+    fidelity.check(&script).await;
+    fidelity.finish(1).await;
+}
+
+#[tokio::test]
 async fn transactions_by_the_extended_protocol_look_the_same() {
     let fidelity = Fidelity::new().await;
     let insert = "INSERT INTO item (id, name) VALUES ($1, $2)";

@@ -226,6 +226,17 @@ impl<N: Note> ReplyQueue<N> {
         })
     }
 
+    /// Whether something that runs statements waits for its answer.
+    pub fn runs_anything(&self) -> bool {
+        let mut entries = self.entries.iter();
+        entries.any(|entry| {
+            matches!(
+                entry.request,
+                Request::Query | Request::FunctionCall | Request::Execute
+            )
+        })
+    }
+
     /// Whether the server will skip what is sent now, unless it is a Sync.
     pub fn is_skipping(&self) -> bool {
         self.skipping

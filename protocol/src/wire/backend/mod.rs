@@ -142,6 +142,12 @@ impl Tag {
     }
 }
 
+/// Appends a ParameterDescription with a body that the server has sent before.
+pub fn parameter_description(out: &mut BytesMut, body: &[u8]) {
+    let tag = Tag::ParameterDescription.as_byte();
+    write::frame(out, tag, |out| out.extend_from_slice(body));
+}
+
 /// Appends a NoData, which answers Describe where there is nothing to describe.
 pub fn no_data(out: &mut BytesMut) {
     write::frame(out, Tag::NoData.as_byte(), |_| ());

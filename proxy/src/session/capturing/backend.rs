@@ -4,11 +4,11 @@
 
 use bytes::Bytes;
 use protocol::decide::reply_queue::Event;
-use protocol::decide::statement::{DeferReason, SessionEffect, Statement, TransactionEffect};
+use protocol::decide::statement::{DeferReason, SessionEffect, Statement};
 use protocol::decide::transaction::Ready;
 use protocol::wire::backend::{CommandTag, ParameterStatus, TransactionStatus};
 
-use super::note::{Ran, Unnamed};
+use super::note::Unnamed;
 use super::{Capturing, Note};
 use crate::capture::Delivery;
 
@@ -72,8 +72,8 @@ impl Capturing {
     fn confirm(&mut self, note: &Note) {
         match note {
             Note::Statement(change, _) => self.statements.confirm(change),
-            Note::Portal(change) => self.portals.confirm(change),
-            Note::Nothing | Note::Run(_) | Note::Opaque(..) => (),
+            Note::Portal(change) => self.confirm_portal(change),
+            Note::Nothing | Note::Run(_) | Note::Opaque(..) | Note::StandsIn(_) => (),
         }
     }
 
@@ -102,7 +102,7 @@ impl Capturing {
         match note {
             Note::Statement(change, _) => self.statements.retract(change),
             Note::Portal(change) => self.portals.retract(change),
-            Note::Nothing | Note::Run(_) | Note::Opaque(..) => {
+            Note::Nothing | Note::Run(_) | Note::Opaque(..) | Note::StandsIn(_) => {
                 let unnamed = note.forgets();
                 if let Some(statement) = unnamed.and_then(|it| it.statement.as_ref()) {
                     self.statements.retract(statement);
@@ -115,15 +115,18 @@ impl Capturing {
     }
 
     fn completed(&mut self, note: &Note, index: usize, body: Bytes) -> Option<Delivery> {
+        self.moved = true;
         // An empty text has no tag, and a function call neither.
         let tag = CommandTag::decode(body).ok();
         let text = tag.as_ref().map_or(&b""[..], CommandTag::as_bytes);
         let Note::Run(run) = note else {
             let reason = match note {
                 Note::Opaque(reason, _) => *reason,
-                Note::Nothing | Note::Statement(..) | Note::Portal(_) | Note::Run(_) => {
-                    DeferReason::Unparsable
-                }
+                Note::Nothing
+                | Note::Statement(..)
+                | Note::Portal(_)
+                | Note::Run(_)
+                | Note::StandsIn(_) => DeferReason::Unparsable,
             };
             return self.log.completed(Err(reason), text);
         };
@@ -144,19 +147,10 @@ impl Capturing {
             self.reshaping = self.reshaping.saturating_sub(1);
         }
         self.forget_names(statement.ok());
-        if statement.is_ok_and(|it| matches!(it.transaction, TransactionEffect::RollbackTo(_))) {
-            self.give_back_portals();
+        if let Ok(statement) = statement {
+            self.follow_savepoints(&statement.transaction);
         }
         self.log.completed(statement, text)
-    }
-
-    /// A savepoint has taken back what stood in for portals from before it.
-    fn give_back_portals(&self) {
-        for portal in self.portals.values() {
-            if portal.ran.get() == Ran::StandIn {
-                portal.ran.set(Ran::TakenBack);
-            }
-        }
     }
 
     fn forget_names(&mut self, statement: Option<&Statement>) {
@@ -178,16 +172,22 @@ impl Capturing {
     fn suspended(&mut self, note: &Note) {
         let statement = match note {
             Note::Run(run) => run.analysis.statements.first(),
-            Note::Nothing | Note::Statement(..) | Note::Portal(_) | Note::Opaque(..) => None,
+            Note::Nothing
+            | Note::Statement(..)
+            | Note::Portal(_)
+            | Note::Opaque(..)
+            | Note::StandsIn(_) => None,
         };
         self.log.suspended(statement.map(|it| &it.write));
     }
 
     fn ready(&mut self, status: TransactionStatus) -> Option<Delivery> {
+        self.moved = false;
         match status {
             TransactionStatus::Idle => {
                 // Portals end with their transaction.
                 self.portals.forget_all();
+                self.savepoints.clear();
                 self.reshaping = 0;
                 self.forget_choice();
                 self.log.ready(Ready::Idle)

@@ -24,11 +24,6 @@ const NAMES_SIZE_MAX: usize = 8 * 1024;
 /// A larger Bind is not held in memory to be rewritten: its statement is sent again as it came.
 const BIND_SIZE_MAX: usize = 16 << 20;
 
-/// A statement of the proxy's own, for a moment, and its text: it returns no rows and changes
-/// nothing, and a portal of it can be run once only.
-const SPENT_NAME: &str = "segue: a portal that has been run";
-const SPENT_TEXT: &str = "UNLISTEN \"segue: nobody listens here\"";
-
 /// The format code of binary values.
 const BINARY: i16 = 1;
 
@@ -67,6 +62,7 @@ impl Capturing {
         }
         let note = self.defines(&text);
         outbound.queue.push(Request::Parse, note);
+        self.learn_parameters(&text, outbound);
         Step::Decided
     }
 
@@ -123,44 +119,9 @@ impl Capturing {
     /// Pairing rests on what the name means, and that on whether an earlier request was skipped: its
     /// Sync has been sent, and so the answer comes.
     #[cold]
-    fn waits(&mut self) -> Step {
+    pub(super) fn waits(&mut self) -> Step {
         self.doubt = Doubt::Waiting;
         Step::Incomplete
-    }
-
-    pub(super) fn describe(&mut self, header: Header, outbound: &mut Outbound<'_>) -> Step {
-        let Some(body) = outbound.channel.body(header) else {
-            return unnamed(Request::DescribeStatement, header, outbound);
-        };
-        let (request, text) = match Describe::decode(Bytes::copy_from_slice(body)) {
-            Ok(Describe(Named::Statement(name))) if self.statements.is_in_doubt(&name) => {
-                return self.waits();
-            }
-            Ok(Describe(Named::Portal(name))) if self.portals.is_in_doubt(&name) => {
-                return self.waits();
-            }
-            Ok(Describe(Named::Statement(name))) => {
-                let text = self.statements.find(&name).cloned();
-                (Request::DescribeStatement, text)
-            }
-            Ok(Describe(Named::Portal(name))) => {
-                let portal = self.portals.find(&name);
-                (
-                    Request::DescribePortal,
-                    portal.map(|it| Rc::clone(&it.text)),
-                )
-            }
-            Err(_) => (Request::DescribeStatement, None),
-        };
-        let text = text.map(|text| match text.form {
-            Form::Lost => self.settle(text, outbound),
-            Form::Original | Form::Rewritten => text,
-        });
-        let fingerprint = self.capture.grounds(&self.knowledge);
-        let note = text.map_or(Note::Nothing, |text| {
-            Note::Run(Run::extended(&text, fingerprint))
-        });
-        forward(request, note, header, outbound)
     }
 
     pub(super) fn execute(&mut self, header: Header, outbound: &mut Outbound<'_>) -> Step {
@@ -209,56 +170,6 @@ impl Capturing {
         outbound.queue.push(Request::Execute, Note::Run(run));
         self.runs(&text.analysis);
         Step::Decided
-    }
-
-    /// A portal without RETURNING cannot be run again; with the hidden column it could. One that
-    /// has been run and cannot be again takes its name, so that what the client asks for fails
-    /// as it would have.
-    #[cold]
-    fn spent(
-        &mut self,
-        (name, ran): (&Bytes, Ran),
-        header: Header,
-        outbound: &mut Outbound<'_>,
-    ) -> Step {
-        let stand_in = Parse {
-            name: SPENT_NAME.into(),
-            query: SPENT_TEXT.into(),
-            types: Bytes::from_static(&[0; 2]),
-        };
-        let bind = Bind {
-            portal: name.clone(),
-            statement: stand_in.name.clone(),
-            parameters: Bytes::from_static(&[0; 4]),
-            result_formats: Vec::new(),
-        };
-        let execute = Execute {
-            portal: name.clone(),
-            rows_max: 0,
-        };
-        let out = outbound.channel.insert();
-        if ran == Ran::Itself {
-            // It may have ended with its transaction: what is said to this, the client would have heard.
-            Describe(Named::Portal(name.clone())).encode(out);
-            let request = Request::DescribePortal;
-            outbound.queue.push_own(request, Note::Nothing);
-        }
-        Close(Named::Portal(name.clone())).encode(out);
-        stand_in.encode(out);
-        bind.encode(out);
-        // The portal holds what it needs of its statement.
-        Close(Named::Statement(stand_in.name)).encode(out);
-        execute.encode(out);
-        for request in [
-            Request::Close,
-            Request::Parse,
-            Request::Bind,
-            Request::Close,
-            Request::Execute,
-        ] {
-            outbound.queue.push_own(request, Note::Nothing);
-        }
-        self.opaque(Request::Execute, header, outbound)
     }
 
     pub(super) fn close(&mut self, header: Header, outbound: &mut Outbound<'_>) -> Step {
@@ -313,7 +224,7 @@ impl Capturing {
     }
 
     /// The statement as it has to be in the session's present state, sent again if it is not so.
-    fn settle(&mut self, text: Rc<Text>, outbound: &mut Outbound<'_>) -> Rc<Text> {
+    pub(super) fn settle(&mut self, text: Rc<Text>, outbound: &mut Outbound<'_>) -> Rc<Text> {
         let is_there = text.form != Form::Lost;
         let is_long = text.analysis.unreadable == Some(DeferReason::TextTooLong);
         let is_current = text.fingerprint == self.capture.grounds(&self.knowledge);
@@ -324,6 +235,7 @@ impl Capturing {
         let settled = self.text(text.parse.clone(), analysis, Rc::clone(&text.weight));
         let is_same = is_there && settled.sent() == text.sent();
         if is_same {
+            let settled = settled.taking(&text);
             let change = self
                 .statements
                 .change(&settled.parse.name, Some(Rc::clone(&settled)));
@@ -362,6 +274,7 @@ impl Capturing {
             fingerprint: !text.fingerprint,
             parse: text.parse.clone(),
             weight: Rc::clone(&text.weight),
+            parameters: Rc::default(),
         });
         self.send_again(&original, outbound);
         original
@@ -379,6 +292,7 @@ impl Capturing {
         text.encode(outbound.channel);
         let note = self.defines(text);
         outbound.queue.push_own(Request::Parse, note);
+        self.learn_parameters(text, outbound);
     }
 
     fn analyze(&self, query: &[u8]) -> Rc<Analysis> {
@@ -392,6 +306,7 @@ impl Capturing {
             fingerprint: self.capture.grounds(&self.knowledge),
             parse,
             weight,
+            parameters: Rc::default(),
         })
     }
 
@@ -404,6 +319,18 @@ impl Capturing {
 }
 
 impl Text {
+    /// The same, known to take what `other` does, which is the same at the server.
+    fn taking(self: Rc<Self>, other: &Self) -> Rc<Self> {
+        Rc::new(Self {
+            analysis: Rc::clone(&self.analysis),
+            form: self.form,
+            fingerprint: self.fingerprint,
+            parse: self.parse.clone(),
+            weight: Rc::clone(&self.weight),
+            parameters: Rc::clone(&other.parameters),
+        })
+    }
+
     /// What the server has.
     fn sent(&self) -> &Bytes {
         match (self.form, &self.analysis.rewritten) {
@@ -492,7 +419,12 @@ fn extend(formats: &mut Vec<i16>, columns: ClientColumns) -> bool {
 }
 
 /// Forwards a request as it came.
-fn forward(request: Request, note: Note, header: Header, outbound: &mut Outbound<'_>) -> Step {
+pub(super) fn forward(
+    request: Request,
+    note: Note,
+    header: Header,
+    outbound: &mut Outbound<'_>,
+) -> Step {
     outbound.queue.push(request, note);
     outbound.channel.approve(header);
     Step::Decided
@@ -500,7 +432,7 @@ fn forward(request: Request, note: Note, header: Header, outbound: &mut Outbound
 
 /// A request whose names have not arrived; or are longer than any name, so that the server will
 /// refuse it.
-fn unnamed(request: Request, header: Header, outbound: &mut Outbound<'_>) -> Step {
+pub(super) fn unnamed(request: Request, header: Header, outbound: &mut Outbound<'_>) -> Step {
     if outbound.channel.body_so_far(header).len() < NAMES_SIZE_MAX
         && outbound.channel.body(header).is_none()
     {
@@ -511,7 +443,7 @@ fn unnamed(request: Request, header: Header, outbound: &mut Outbound<'_>) -> Ste
 }
 
 /// Cuts a zero-terminated name off the front.
-fn cut_name(body: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(super) fn cut_name(body: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = body.iter().position(|byte| *byte == 0)?;
     let (name, rest) = body.split_at_checked(end)?;
     Some((name, rest.get(1..)?))

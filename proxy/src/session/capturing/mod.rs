@@ -9,9 +9,11 @@
 //! Does not decide what is captured: that is `protocol::decide::statement`.
 
 mod backend;
+mod describe;
 mod extended;
 mod frontend;
 mod note;
+mod portals;
 mod rows;
 mod waiting;
 
@@ -31,6 +33,7 @@ use crate::capture::{Capture, TransactionLog};
 
 pub(super) use note::Note;
 use note::{Form, Portal, Text};
+use portals::Savepoints;
 pub(super) use rows::describe;
 use waiting::Waiting;
 
@@ -85,6 +88,9 @@ pub(super) struct Capturing {
     reshaping: usize,
     statements: Names<Rc<Text>>,
     portals: Names<Rc<Portal>>,
+    savepoints: Savepoints,
+    /// Something has run since the last ReadyForQuery: the transaction may not be where that said.
+    moved: bool,
     unnamed: Unknown,
     doubt: Doubt,
     /// How many bytes of texts are kept.
@@ -111,6 +117,8 @@ impl Capturing {
             reshaping: 0,
             statements: Names::new(),
             portals: Names::new(),
+            savepoints: Savepoints::default(),
+            moved: false,
             unnamed: Unknown::No,
             doubt: Doubt::None,
             kept: Rc::default(),
@@ -181,6 +189,7 @@ impl Capturing {
                 fingerprint: text.fingerprint,
                 parse: text.parse.clone(),
                 weight: Rc::clone(&text.weight),
+                parameters: Rc::default(),
             });
             let change = self.statements.change(b"", Some(lost));
             self.statements.confirm(&change);

@@ -2,9 +2,10 @@
 //!
 //! Does not hold bytes of requests, but for the texts of statements.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
+use bytes::Bytes;
 use protocol::decide::names::Change;
 use protocol::decide::record::ValueFormat;
 use protocol::decide::reply_queue::{self, Hidden};
@@ -45,7 +46,12 @@ pub(in crate::session) struct Text {
     /// What the client said, to say it again should the session's state change.
     pub(super) parse: Parse,
     pub(super) weight: Rc<Weight>,
+    /// What the server has said that it takes: the body of its ParameterDescription.
+    pub(super) parameters: Parameters,
 }
+
+/// What a statement takes, once the server has said it.
+pub(super) type Parameters = Rc<OnceCell<Bytes>>;
 
 /// What a text counts for among the bytes that its session keeps, as long as it is kept.
 #[derive(Debug)]
@@ -75,6 +81,8 @@ impl Drop for Weight {
 pub(super) struct Portal {
     pub(super) text: Rc<Text>,
     pub(super) ran: Cell<Ran>,
+    /// How many savepoints had been made before it.
+    pub(super) savepoints: Cell<u64>,
 }
 
 /// Whether a portal has been sent to be run.
@@ -95,6 +103,7 @@ impl Portal {
         Rc::new(Self {
             text,
             ran: Cell::new(Ran::Not),
+            savepoints: Cell::new(0),
         })
     }
 }
@@ -127,6 +136,8 @@ pub(in crate::session) struct Run {
     pub(super) choice: Option<MirrorChoice>,
     /// Nothing where there was nothing to forget, which is nearly always.
     pub(super) forgets: Option<Box<Unnamed>>,
+    /// Where to keep what the server says of its parameters.
+    pub(super) parameters: Option<Parameters>,
 }
 
 impl Run {
@@ -139,6 +150,7 @@ impl Run {
         Self {
             choice,
             forgets,
+            parameters: None,
             form: Form::of(&analysis),
             analysis,
             format: ValueFormat::Text,
@@ -151,6 +163,7 @@ impl Run {
         Self {
             choice: None,
             forgets: None,
+            parameters: None,
             analysis: Rc::clone(&text.analysis),
             form: text.form,
             format: ValueFormat::Binary,
@@ -167,12 +180,25 @@ impl Run {
         Self { choice, ..self }
     }
 
+    /// The same, to be described.
+    pub(super) fn described(text: &Text, fingerprint: u64) -> Self {
+        Self {
+            parameters: Some(Rc::clone(&text.parameters)),
+            ..Self::extended(text, fingerprint)
+        }
+    }
+
     /// How the statement with this index is captured, if it is.
     pub(super) fn captured(&self, statement: usize) -> Option<Captured> {
         match (self.form, &self.analysis.statements.get(statement)?.write) {
             (Form::Rewritten, Write::Captured(captured)) => Some(*captured),
             _ => None,
         }
+    }
+
+    /// Whether the server returns rows where the client's statement returns none.
+    pub(super) fn returns_for_us(&self) -> bool {
+        self.hidden(0) == Hidden::WholeRow
     }
 
     fn hidden(&self, statement: usize) -> Hidden {
@@ -197,6 +223,8 @@ pub(in crate::session) enum Note {
     Run(Run),
     /// A request that runs what is not known, for this reason.
     Opaque(DeferReason, Option<Box<Unnamed>>),
+    /// A request that stands in for another one; these frames are the client's answer.
+    StandsIn(Bytes),
 }
 
 impl Note {
@@ -205,7 +233,7 @@ impl Note {
         match self {
             Self::Run(run) => run.forgets.as_deref(),
             Self::Opaque(_, forgets) => forgets.as_deref(),
-            Self::Nothing | Self::Statement(..) | Self::Portal(_) => None,
+            Self::Nothing | Self::Statement(..) | Self::Portal(_) | Self::StandsIn(_) => None,
         }
     }
 
@@ -214,9 +242,11 @@ impl Note {
         let (analysis, form) = match self {
             Self::Statement(_, Some(text)) => (&text.analysis, text.form),
             Self::Run(run) => (&run.analysis, run.form),
-            Self::Statement(_, None) | Self::Portal(_) | Self::Nothing | Self::Opaque(..) => {
-                return None;
-            }
+            Self::Statement(_, None)
+            | Self::Portal(_)
+            | Self::Nothing
+            | Self::Opaque(..)
+            | Self::StandsIn(_) => return None,
         };
         let rewritten = analysis.rewritten.as_ref();
         rewritten.filter(|_| form == Form::Rewritten)
@@ -227,9 +257,11 @@ impl reply_queue::Note for Note {
     fn hidden(&self, statement: usize) -> Hidden {
         match self {
             Self::Run(run) => run.hidden(statement),
-            Self::Nothing | Self::Statement(..) | Self::Portal(_) | Self::Opaque(..) => {
-                Hidden::Absent
-            }
+            Self::Nothing
+            | Self::Statement(..)
+            | Self::Portal(_)
+            | Self::Opaque(..)
+            | Self::StandsIn(_) => Hidden::Absent,
         }
     }
 }
