@@ -240,7 +240,9 @@ mod tests {
     fn what_is_forgotten_by_its_meaning_leaves_the_others() {
         let mut names = Names::new();
         let changes = [(b"a", 1), (b"b", 2)].map(|(name, value)| names.change(name, Some(value)));
-        changes.iter().for_each(|change| names.confirm(change));
+        for change in &changes {
+            names.confirm(change);
+        }
         assert_eq!(names.confirmed(&changes[1]), Some(&2));
         names.forget_where(|value| *value == 2);
         assert_eq!((names.find(b"a"), names.find(b"b")), (Some(&1), None));

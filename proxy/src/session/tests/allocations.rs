@@ -154,7 +154,13 @@ fn prepared(capture: Option<Capture>, text: &str) -> Relay {
         relay.turn();
         relay.source_reads();
     }
-    relay.answer(&[&frame(b'1', b""), READY].concat());
+    let mut answer = frame(b'1', b"");
+    if asks {
+        // The proxy has asked what it takes.
+        answer.extend(frame(b't', &[0, 1, 0, 0, 0, 23]));
+        answer.extend(row_description(&["__segue"]));
+    }
+    relay.answer(&[&answer, READY].concat());
     relay
 }
 

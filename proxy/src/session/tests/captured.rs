@@ -171,6 +171,9 @@ fn a_pipelined_write_is_described_and_limited_as_without_us() {
         let tail = [&frame(b'C', b"DELETE 1\0"), READY].concat();
         let sent = [
             parsed.clone(),
+            // The proxy has asked, too.
+            parameters.clone(),
+            row_description(&["__segue"]),
             parameters.clone(),
             row_description(&["__segue"]),
             bound.clone(),
