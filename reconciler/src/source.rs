@@ -177,7 +177,7 @@ impl Source {
         failed.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// Differs once a published table was dropped or renamed.
+    /// Differs once a published table was dropped or renamed, or partitions came or went.
     pub(crate) async fn publication_sign(
         &mut self,
         publication: &str,
@@ -185,7 +185,9 @@ impl Source {
         let publication = publication.replace('\'', "''");
         self.text(&format!(
             "SELECT concat(count(*), '/', \
-                    sum(hash_record_extended(ROW(c.oid, c.relname, c.relnamespace), 0))) \
+                    sum(hash_record_extended(ROW(c.oid, c.relname, c.relnamespace), 0)), '/', \
+                    (SELECT sum(hash_record_extended(ROW(inhrelid, inhparent), 0)) \
+                     FROM pg_inherits)) \
              FROM pg_publication p JOIN pg_publication_rel r ON r.prpubid = p.oid \
              JOIN pg_class c ON c.oid = r.prrelid WHERE p.pubname = '{publication}'"
         ))

@@ -421,3 +421,42 @@ async fn changes_of_both_shapes_while_nobody_looked_are_all_carried() {
         .await;
     ends_well(&ground).await;
 }
+
+#[tokio::test]
+async fn partitions_that_come_and_go_with_their_rows_are_read_again() {
+    let ground = Ground::new(
+        "CREATE TABLE item (id int PRIMARY KEY, word text) PARTITION BY RANGE (id);
+         CREATE TABLE item_1 PARTITION OF item FOR VALUES FROM (0) TO (10);
+         CREATE TABLE item_2 PARTITION OF item FOR VALUES FROM (10) TO (20);
+         CREATE TABLE item_3 PARTITION OF item FOR VALUES FROM (30) TO (40);
+         CREATE TABLE other (id int PRIMARY KEY, word text);
+         INSERT INTO item SELECT n, 'word ' || n FROM generate_series(1, 19) n;",
+    )
+    .await;
+    let (_segue, _) = ground.run().await;
+    ground.bed.caught_up().await.unwrap();
+    // Made as a partition: nothing to be read again.
+    let source = &ground.bed.source;
+    let made = "CREATE TABLE item_4 PARTITION OF item FOR VALUES FROM (40) TO (50)";
+    ground.bed.target.execute(made).await.unwrap();
+    source.execute(made).await.unwrap();
+    source
+        .execute("INSERT INTO item VALUES (41, 'new')")
+        .await
+        .unwrap();
+    ground.converges_without_divergence().await;
+    source.execute("DROP TABLE item_2").await.unwrap();
+    let left = "SELECT count(*) FROM item WHERE id BETWEEN 10 AND 19";
+    ground.target_shows(left, "0").await;
+    ends_well(&ground).await;
+    let attach =
+        "CREATE TABLE aside (LIKE item INCLUDING ALL); INSERT INTO aside VALUES (12, 'twelve')";
+    source.execute(attach).await.unwrap();
+    source
+        .execute("ALTER TABLE item ATTACH PARTITION aside FOR VALUES FROM (10) TO (20)")
+        .await
+        .unwrap();
+    ground.target_shows(left, "1").await;
+    goes_on(&ground).await;
+    ground.bed.converged().await.unwrap();
+}

@@ -263,9 +263,8 @@ async fn types_whose_numbers_differ_at_the_target_mean_the_same() {
         CREATE TYPE span AS RANGE (subtype = numeric);
         CREATE TABLE item (id mood, number int, list mood[], all_of moods, pair pair, pairs pair[],
                            nest nest, short short, span span, PRIMARY KEY (number, id));";
-    let waste: String = (0..7)
-        .map(|n| format!("CREATE TYPE waste_{n} AS (a int);"))
-        .collect();
+    let waste = (0..7).map(|n| format!("CREATE TYPE waste_{n} AS (a int);"));
+    let waste = waste.collect::<Vec<_>>().concat();
     let ground = Ground::with_target(
         TYPES,
         &format!("DROP TABLE item; DROP TYPE nest, pair, span; DROP DOMAIN moods, short; DROP TYPE mood; {waste}{TYPES}"),

@@ -10,6 +10,7 @@
 //! Does not decide by itself that a shape is the new one: both sides have to have it.
 
 mod notice;
+mod partitions;
 mod resume;
 
 use std::collections::{BTreeSet, HashMap};
@@ -24,6 +25,7 @@ use protocol::row::RowKey;
 use protocol::xid::Xid;
 
 use self::notice::Signs;
+use self::partitions::Partitions;
 use super::Applier;
 use super::housekeeping::{literal, text};
 use crate::error::ReconcilerError;
@@ -41,6 +43,7 @@ pub(super) struct DriftBook {
     stopped: HashMap<TableIndex, Stopped>,
     /// What tells that tables were dropped, renamed or made anew.
     signs: Signs,
+    partitions: Partitions,
     /// A table goes on whose rows have not all been read again.
     closing: bool,
 }

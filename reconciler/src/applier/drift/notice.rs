@@ -58,8 +58,9 @@ impl Applier<'_> {
         &mut self,
     ) -> Result<HashMap<u32, TableIndex>, ReconcilerError> {
         let [source, target] = self.both_sides().await?;
-        let oids = self.stop_unpublished(&source).await?;
         self.drift.signs.publication = self.source_sign().await?;
+        let oids = self.stop_unpublished(&source).await?;
+        self.note_partitions(&source).await?;
         self.drift.signs.target = self.target_sign().await?;
         let there = target_tables(&target).await?;
         let mut suspects = BTreeSet::new();
@@ -116,6 +117,7 @@ impl Applier<'_> {
         if sign != self.drift.signs.publication {
             let [source, _] = self.both_sides().await?;
             self.stop_unpublished(&source).await?;
+            self.stop_repartitioned(&source).await?;
             self.drift.signs.publication = sign;
         }
         let sign = self.target_sign().await?;
@@ -243,7 +245,7 @@ impl Applier<'_> {
     }
 }
 
-fn whole(table: TableIndex, what: &str) -> Drift {
+pub(super) fn whole(table: TableIndex, what: &str) -> Drift {
     Drift {
         table,
         what: what.to_owned(),
