@@ -47,6 +47,18 @@ impl Array {
         self.bytes.put_slice(value);
     }
 
+    /// An element that is written in place.
+    pub(crate) fn push_with(&mut self, write: impl FnOnce(&mut BytesMut)) {
+        self.count += 1;
+        let length_at = self.bytes.len();
+        self.bytes.put_i32(0);
+        write(&mut self.bytes);
+        let length = i32::try_from(self.bytes.len() - length_at - 4).unwrap_or(i32::MAX);
+        if let Some(place) = self.bytes.get_mut(length_at..length_at + 4) {
+            place.copy_from_slice(&length.to_be_bytes());
+        }
+    }
+
     pub(crate) fn push_option(&mut self, value: Option<&[u8]>) {
         if let Some(value) = value {
             self.push(value);
@@ -78,8 +90,9 @@ mod tests {
         let mut array = Array::of(element::TEXT);
         array.push(b"a");
         array.push_option(None);
+        array.push_with(|out| out.put_slice(b"bc"));
         let expected = [
-            0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 25, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1, b'a', 0xff,
+            0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 25, 0, 0, 0, 3, 0, 0, 0, 1, 0, 0, 0, 1, b'a', 0xff,
             0xff, 0xff, 0xff,
         ];
         assert_eq!(array.finish()[..], expected);

@@ -41,6 +41,7 @@ pub use self::repairs::RepairBook;
 pub use self::reread::{ForeignTrace, FreshRead, FreshRow, Settled, Settlement};
 use crate::connection::{Connection, ConnectionError, EncodeError, Format, Parameter, ResultSet};
 use crate::statements::Statements;
+use crate::statements::many::{self, ManyStatements};
 
 /// The stream that is applied and on whose behalf.
 #[derive(Debug, Clone)]
@@ -84,6 +85,7 @@ pub struct Applied {
 pub struct LoggedWriter {
     connection: Connection,
     rows: Statements,
+    many: ManyStatements,
     contract: Arc<Contract>,
     stream: Stream,
     position: Lsn,
@@ -99,9 +101,11 @@ impl LoggedWriter {
         position: Lsn,
     ) -> Result<Self, LoggedError> {
         let rows = statements::prepare(&mut connection, &contract).await?;
+        connection.query_simple(many::PLANNING).await?;
         Ok(Self {
             connection,
             rows,
+            many: ManyStatements::default(),
             contract,
             stream,
             position,
@@ -168,6 +172,7 @@ impl LoggedWriter {
         let keys: HashSet<RowKey> = keys.map(|write| write.key.clone()).collect();
         let keys: Vec<RowKey> = keys.into_iter().collect();
         let ops: Vec<OpId> = batch.iter().map(|transaction| transaction.op_id).collect();
+        self.learn(&keys).await?;
         self.queue_begin(end)?;
         let (set, outcomes) = self.read(&keys, &ops).await?;
         let mut set = set.with_repairs(self.repairs.clone_repairs(), self.repairs.now());
@@ -221,6 +226,7 @@ impl LoggedWriter {
         floor: &Floor,
     ) -> Result<Applied, LoggedError> {
         let keys: Vec<RowKey> = writes.iter().map(|write| write.key.clone()).collect();
+        self.learn(&keys).await?;
         let (mut set, _) = self.read(&keys, &[]).await?;
         set.judge(operation, writes)?;
         let net = set.finish(floor);
@@ -374,12 +380,10 @@ impl LoggedWriter {
     ) -> Result<(WorkingSet, HashMap<OpId, MirrorOutcome>), LoggedError> {
         self.queue_locks(keys)?;
         self.queue_outcomes(ops)?;
-        for key in keys {
-            self.queue_select(key)?;
-        }
+        let reads = self.queue_reads(keys)?;
         let results = self.run().await?;
         // Behind BEGIN and the compare-and-set, where they are part of this batch.
-        let own = results.len().saturating_sub(keys.len() + 2);
+        let own = results.len().saturating_sub(reads.len() + 2);
         if own > 0 {
             self.check_progress(&results).await?;
         }
@@ -388,10 +392,9 @@ impl LoggedWriter {
         let outcomes = entries::outcomes(&results.next().unwrap_or_default().rows)?;
         let mut entries = entries::entries(&self.contract, locked.rows)?;
         let mut set = WorkingSet::default();
-        for (key, result) in keys.iter().zip(results) {
-            let row = result.rows.into_iter().next();
-            let row = row.map(|columns| self.rows.image(key.table(), columns));
-            let row = row.transpose()?;
+        let mut rows = self.found_rows(&reads, results)?;
+        for key in keys {
+            let row = rows.remove(key);
             set.insert(key.clone(), entries.remove(key).flatten(), row);
         }
         Ok((set, outcomes))

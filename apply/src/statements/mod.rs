@@ -4,6 +4,7 @@
 //! form that the contract gives their column. Does not lock entries and does not decide: those who
 //! use it do.
 
+pub(crate) mod many;
 mod prepared;
 mod sql;
 
@@ -339,6 +340,19 @@ impl Statements {
             Ok(value?.flatten().unwrap_or(Value::Null))
         });
         values.collect()
+    }
+
+    /// The equality of each key column, in index order.
+    pub(crate) fn key_operators(&self, index: TableIndex) -> Option<Vec<String>> {
+        let sql = self.table(index).ok()?;
+        Some(sql.key_operators().map(str::to_owned).collect())
+    }
+
+    /// What an update sets, quoted: columns of the key stay as they are where equal means the same
+    /// bytes.
+    pub(crate) fn updated_columns(&self, index: TableIndex) -> Vec<String> {
+        let sql = self.table(index);
+        sql.map_or_else(|_| Vec::new(), TableSql::updated_columns)
     }
 
     fn by_key(

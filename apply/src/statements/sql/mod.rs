@@ -119,12 +119,10 @@ impl TableSql {
             .iter()
             .map(|(column, ..)| column.as_str())
             .collect();
-        let updated: Vec<_> = (0..self.table.columns.len())
-            .filter(|place| !self.is_fixed(*place))
-            .map(|place| {
-                let column = self.column(place);
-                format!("{column} = excluded.{column}")
-            })
+        let updated = self.updated_columns();
+        let updated: Vec<_> = updated
+            .iter()
+            .map(|column| format!("{column} = excluded.{column}"))
             .collect();
         let action = match updated.as_slice() {
             [] => "DO NOTHING".to_owned(),
@@ -137,6 +135,18 @@ impl TableSql {
             parameters.join(", "),
             key.join(", "),
         )
+    }
+
+    /// The equality of each key column, in index order.
+    pub(super) fn key_operators(&self) -> impl Iterator<Item = &str> {
+        self.key.iter().map(|(_, operator, _)| operator.as_str())
+    }
+
+    /// What an update of all columns sets, quoted.
+    pub(super) fn updated_columns(&self) -> Vec<String> {
+        let places = 0..self.table.columns.len();
+        let places = places.filter(|place| !self.is_fixed(*place));
+        places.map(|place| self.column(place)).collect()
     }
 
     /// An update of the columns at `known`, whose values are the first parameters; the key follows.

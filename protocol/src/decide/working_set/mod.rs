@@ -151,8 +151,11 @@ pub struct OwedRow {
 pub struct Net {
     /// Rows to delete.
     pub deletes: Vec<RowKey>,
-    /// Rows to write whole, in the order of their last versions.
+    /// Rows to write whole: first those that were there, then those that were not, each in the order
+    /// of their last versions. A row that goes on may free a unique value, a new one cannot.
     pub upserts: Vec<(RowKey, Image)>,
+    /// How many of [`Self::upserts`] were there.
+    pub updates: usize,
     /// Entries that stay.
     pub kept: Vec<(RowKey, Entry)>,
     /// Entries that are not needed.
@@ -171,6 +174,8 @@ pub struct Net {
 struct Slot {
     entry: Option<Entry>,
     row: Option<Image>,
+    /// The target held the row before.
+    was_there: bool,
     is_touched: bool,
     /// When it was written last, if it was.
     written: Option<u64>,
@@ -199,6 +204,7 @@ impl WorkingSet {
     pub fn insert(&mut self, key: RowKey, entry: Option<Entry>, row: Option<Image>) {
         let slot = Slot {
             entry,
+            was_there: row.is_some(),
             row,
             ..Slot::default()
         };
@@ -348,16 +354,15 @@ impl WorkingSet {
                 None => self.net.dropped.push(key.clone()),
             }
             match (slot.written, slot.row) {
-                (Some(order), Some(image)) => upserts.push((order, key, image)),
+                (Some(order), Some(image)) => upserts.push((!slot.was_there, order, key, image)),
                 (Some(_), None) => self.net.deletes.push(key),
                 (None, _) => {}
             }
         }
-        upserts.sort_unstable_by_key(|(order, _, _)| *order);
-        self.net.upserts = upserts
-            .into_iter()
-            .map(|(_, key, image)| (key, image))
-            .collect();
+        upserts.sort_unstable_by_key(|(is_new, order, ..)| (*is_new, *order));
+        self.net.updates = upserts.partition_point(|(is_new, ..)| !is_new);
+        let upserts = upserts.into_iter();
+        self.net.upserts = upserts.map(|(_, _, key, image)| (key, image)).collect();
         self.net
     }
 }
