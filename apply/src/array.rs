@@ -9,6 +9,7 @@ pub(crate) mod element {
     pub(crate) const INT8: u32 = 20;
     pub(crate) const INT4: u32 = 23;
     pub(crate) const TEXT: u32 = 25;
+    pub(crate) const TID: u32 = 27;
     pub(crate) const TIMESTAMPTZ: u32 = 1184;
     pub(crate) const UUID: u32 = 2950;
 }

@@ -33,18 +33,23 @@ impl LoggedWriter {
 
     /// Entries that stay and entries that go.
     pub(super) fn queue_entries(&mut self, net: &Net) -> Result<(), LoggedError> {
-        if !net.kept.is_empty() {
-            self.queue_kept(&net.kept)?;
+        self.queue_kept(&net.kept)?;
+        self.queue_drops(&net.dropped)
+    }
+
+    pub(super) fn queue_drops(&mut self, dropped: &[RowKey]) -> Result<(), LoggedError> {
+        if dropped.is_empty() {
+            return Ok(());
         }
-        if !net.dropped.is_empty() {
-            let (tables, keys) = self.key_arrays(&net.dropped)?;
-            let parameters = [Parameter::Binary(&tables), Parameter::Binary(&keys)];
-            self.queue(statements::DROP, &parameters)?;
-        }
-        Ok(())
+        let (tables, keys) = self.key_arrays(dropped)?;
+        let parameters = [Parameter::Binary(&tables), Parameter::Binary(&keys)];
+        self.queue(statements::DROP, &parameters)
     }
 
     pub(super) fn queue_kept(&mut self, kept: &[(RowKey, Entry)]) -> Result<(), LoggedError> {
+        if kept.is_empty() {
+            return Ok(());
+        }
         let keys: Vec<RowKey> = kept.iter().map(|(key, _)| key.clone()).collect();
         let (tables, keys) = self.key_arrays(&keys)?;
         let mut revs = Array::of(element::INT8);
@@ -111,7 +116,7 @@ impl LoggedWriter {
         self.queue(statements::SETTLE, &parameters)
     }
 
-    fn key_arrays(&self, keys: &[RowKey]) -> Result<(BytesMut, BytesMut), LoggedError> {
+    pub(super) fn key_arrays(&self, keys: &[RowKey]) -> Result<(BytesMut, BytesMut), LoggedError> {
         let mut tables = Array::of(element::TEXT);
         let mut bytes = Array::of(element::BYTEA);
         for key in keys {
@@ -153,7 +158,9 @@ pub(super) fn key_of(
     }
 }
 
-fn entry(mut columns: impl Iterator<Item = Option<Bytes>>) -> Result<Option<Entry>, LoggedError> {
+pub(super) fn entry(
+    mut columns: impl Iterator<Item = Option<Bytes>>,
+) -> Result<Option<Entry>, LoggedError> {
     let rev = integer(required(columns.next().flatten())?)?;
     let op_id = columns.next().flatten();
     let xid = columns.next().flatten();
@@ -202,7 +209,7 @@ pub(super) fn outcomes(
         .collect()
 }
 
-fn required(column: Option<Bytes>) -> Result<Bytes, ReadError> {
+pub(super) fn required(column: Option<Bytes>) -> Result<Bytes, ReadError> {
     column.ok_or(ReadError::Short {
         field: "column",
         missing: 1,

@@ -12,6 +12,7 @@
 
 mod entries;
 mod error;
+mod locks;
 mod notes;
 mod repairs;
 mod reread;
@@ -36,6 +37,7 @@ use protocol::row::RowKey;
 use protocol::xid::Xid;
 
 pub use self::error::{LoggedError, is_about_the_schema};
+use self::locks::{Held, Locking};
 pub use self::notes::{ForeignAuthor, ForeignWrite, WRITTEN_AGAIN, WRITTEN_BY_LOG};
 pub use self::repairs::RepairBook;
 pub use self::reread::{ForeignTrace, FreshRead, FreshRow, Settled, Settlement};
@@ -137,8 +139,8 @@ impl LoggedWriter {
         let Some(end) = batch.last().map(|transaction| transaction.end_lsn) else {
             return Ok(Applied::default());
         };
-        let net = self.judge(batch, floor, end).await?;
-        self.queue_net(&net)?;
+        let (net, held) = self.judge(batch, floor, end).await?;
+        self.queue_net(&net, &held)?;
         self.queue(statements::COMMIT, &[])?;
         let applied = match self.run().await {
             Ok(_) => self.applied(net),
@@ -153,12 +155,18 @@ impl LoggedWriter {
     }
 
     /// The second round trip: what a batch or a step comes to.
-    fn queue_net(&mut self, net: &Net) -> Result<(), LoggedError> {
+    fn queue_net(&mut self, net: &Net, held: &Held) -> Result<(), LoggedError> {
         self.queue_notes(&net.findings)?;
         self.queue_rows(net)?;
-        self.queue_entries(net)?;
-        self.queue_owed(&net.owed)?;
+        self.queue_after(net, held)?;
         self.queue_completions(&net.findings, &owed_keys(&net.owed))
+    }
+
+    /// Entries and owed rows, once the rows are right.
+    fn queue_after(&mut self, net: &Net, held: &Held) -> Result<(), LoggedError> {
+        self.queue_kept(&net.kept)?;
+        self.queue_dropped(net, held)?;
+        self.queue_owed(&net.owed)
     }
 
     /// The first round trip and the decisions.
@@ -167,21 +175,22 @@ impl LoggedWriter {
         batch: &[SourceTransaction],
         floor: &Floor,
         end: Lsn,
-    ) -> Result<Net, LoggedError> {
+    ) -> Result<(Net, Held), LoggedError> {
+        let locking = self.locking(batch, floor)?;
         let keys = batch.iter().flat_map(|transaction| &transaction.writes);
         let keys: HashSet<RowKey> = keys.map(|write| write.key.clone()).collect();
         let keys: Vec<RowKey> = keys.into_iter().collect();
         let ops: Vec<OpId> = batch.iter().map(|transaction| transaction.op_id).collect();
         self.learn(&keys).await?;
         self.queue_begin(end)?;
-        let (set, outcomes) = self.read(&keys, &ops).await?;
+        let (set, held, outcomes) = self.read(&keys, &ops, locking).await?;
         let mut set = set.with_repairs(self.repairs.clone_repairs(), self.repairs.now());
         for transaction in batch {
             let mut operation = self.operation(transaction.op_id, transaction.xid, &outcomes);
             operation.extent = Extent::Whole;
             set.judge(&operation, &transaction.writes)?;
         }
-        Ok(set.finish(floor))
+        Ok((set.finish(floor), held))
     }
 
     /// The batch again, each row behind a savepoint: those that the target does not take now are
@@ -192,9 +201,9 @@ impl LoggedWriter {
         floor: &Floor,
         end: Lsn,
     ) -> Result<Applied, LoggedError> {
-        let net = self.judge(batch, floor, end).await?;
+        let (net, held) = self.judge(batch, floor, end).await?;
         let xid = batch.last().map(|transaction| transaction.xid);
-        let net = self.write_carefully(net, xid).await?;
+        let net = self.write_carefully(net, &held, xid).await?;
         self.queue(statements::COMMIT, &[])?;
         self.run().await?;
         Ok(self.applied(net))
@@ -227,11 +236,11 @@ impl LoggedWriter {
     ) -> Result<Applied, LoggedError> {
         let keys: Vec<RowKey> = writes.iter().map(|write| write.key.clone()).collect();
         self.learn(&keys).await?;
-        let (mut set, _) = self.read(&keys, &[]).await?;
+        let (mut set, held, _) = self.read(&keys, &[], Locking::Entries).await?;
         set.judge(operation, writes)?;
         let net = set.finish(floor);
         self.simple("SAVEPOINT step").await?;
-        self.queue_net(&net)?;
+        self.queue_net(&net, &held)?;
         let net = match self.run().await {
             Ok(_) => {
                 self.simple("RELEASE step").await?;
@@ -239,7 +248,8 @@ impl LoggedWriter {
             }
             Err(error) if error.is_about_the_row() => {
                 self.simple("ROLLBACK TO step").await?;
-                self.write_carefully(net, Some(operation.xid)).await?
+                self.write_carefully(net, &held, Some(operation.xid))
+                    .await?
             }
             Err(error) => return Err(error),
         };
@@ -377,27 +387,31 @@ impl LoggedWriter {
         &mut self,
         keys: &[RowKey],
         ops: &[OpId],
-    ) -> Result<(WorkingSet, HashMap<OpId, MirrorOutcome>), LoggedError> {
-        self.queue_locks(keys)?;
+        locking: Locking,
+    ) -> Result<(WorkingSet, Held, HashMap<OpId, MirrorOutcome>), LoggedError> {
+        self.queue_locking(keys, locking)?;
         self.queue_outcomes(ops)?;
         let reads = self.queue_reads(keys)?;
         let results = self.run().await?;
         // Behind BEGIN and the compare-and-set, where they are part of this batch.
-        let own = results.len().saturating_sub(reads.len() + 2);
+        let locks = match locking {
+            Locking::Entries => 1,
+            Locking::All => 2,
+        };
+        let own = results.len().saturating_sub(reads.len() + locks + 1);
         if own > 0 {
             self.check_progress(&results).await?;
         }
         let mut results = results.into_iter().skip(own);
-        let locked = results.next().unwrap_or_default();
+        let held = self.held(keys, locking, &mut results)?;
         let outcomes = entries::outcomes(&results.next().unwrap_or_default().rows)?;
-        let mut entries = entries::entries(&self.contract, locked.rows)?;
         let mut set = WorkingSet::default();
         let mut rows = self.found_rows(&reads, results)?;
         for key in keys {
             let row = rows.remove(key);
-            set.insert(key.clone(), entries.remove(key).flatten(), row);
+            set.insert(key.clone(), held.entries.get(key).cloned(), row);
         }
-        Ok((set, outcomes))
+        Ok((set, held, outcomes))
     }
 }
 

@@ -10,6 +10,7 @@ use protocol::decide::working_set::{Net, OwedRow};
 use protocol::row::{Image, RowKey};
 use protocol::xid::Xid;
 
+use super::locks::Held;
 use super::{LoggedError, LoggedWriter, table_of};
 use crate::connection::ResultSet;
 use crate::statements::Statement;
@@ -261,6 +262,7 @@ impl LoggedWriter {
     pub(super) async fn write_carefully(
         &mut self,
         mut net: Net,
+        held: &Held,
         xid: Option<Xid>,
     ) -> Result<Net, LoggedError> {
         self.queue_notes(&net.findings)?;
@@ -275,8 +277,7 @@ impl LoggedWriter {
             *net.tally.owed_why.entry(why.label()).or_default() += 1;
             net.owed.push(OwedRow { key, why, xid });
         }
-        self.queue_entries(&net)?;
-        self.queue_owed(&net.owed)?;
+        self.queue_after(&net, held)?;
         let owed: HashSet<RowKey> = super::owed_keys(&net.owed);
         self.queue_completions(&net.findings, &owed)?;
         self.run().await?;

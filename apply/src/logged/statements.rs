@@ -14,6 +14,9 @@ pub(super) const BEGIN: &str = "begin";
 pub(super) const COMMIT: &str = "commit";
 pub(super) const PROGRESS: &str = "progress";
 pub(super) const LOCK: &str = "lock";
+pub(super) const SHUT_OUT: &str = "shut";
+pub(super) const HELD: &str = "held";
+pub(super) const DROP_PLACES: &str = "places";
 pub(super) const OPS: &str = "ops";
 pub(super) const KEEP: &str = "keep";
 pub(super) const DROP: &str = "drop";
@@ -21,7 +24,7 @@ pub(super) const OWE: &str = "owe";
 pub(super) const SETTLE: &str = "settle";
 
 /// The statements on `segue`'s own tables, by name.
-const CONTROL: [(&str, &str); 9] = [
+const CONTROL: [(&str, &str); 12] = [
     (BEGIN, "BEGIN ISOLATION LEVEL READ COMMITTED"),
     (COMMIT, "COMMIT"),
     (
@@ -38,6 +41,23 @@ const CONTROL: [(&str, &str); 9] = [
            ORDER BY n."table" COLLATE "C", n.key
            ON CONFLICT ("table", key) DO UPDATE SET key = excluded.key
            RETURNING "table", key, rev, op_id, xid, from_log, verified, tombstone"#,
+    ),
+    // `segue.admit` takes the same lock, shared.
+    (
+        SHUT_OUT,
+        "SELECT pg_advisory_xact_lock(7310579733215903744)",
+    ),
+    (
+        HELD,
+        r#"SELECT n.o, held.ctid, held.rev, held.op_id, held.xid, held.from_log, held.verified,
+                  held.tombstone
+           FROM ROWS FROM (unnest($1::text[]), unnest($2::bytea[])) WITH ORDINALITY
+                AS n("table", key, o)
+           JOIN segue.row_rev AS held ON held."table" = n."table" AND held.key = n.key"#,
+    ),
+    (
+        DROP_PLACES,
+        "DELETE FROM segue.row_rev WHERE ctid = ANY ($1::tid[])",
     ),
     (
         OPS,

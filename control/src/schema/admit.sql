@@ -18,6 +18,8 @@ DECLARE
     gate record;
     refused text;
 BEGIN
+    -- A log that is behind shuts all early writers out for the length of a batch.
+    PERFORM pg_catalog.pg_advisory_xact_lock_shared(7310579733215903744);
     -- Rule 5: an xid of its own before the gate is read.
     PERFORM pg_catalog.pg_current_xact_id();
     INSERT INTO segue.row_rev AS held

@@ -10,8 +10,9 @@ use tokio::time::Instant;
 use super::Applier;
 use crate::error::ReconcilerError;
 
-/// How far the floor stays behind the stream: early writes come within milliseconds, and the few
-/// that take longer are the stream's.
+/// How far the floor stays behind the source: early writes come within milliseconds, and the few
+/// that take longer are the stream's. It does not wait for the stream: what that brings later than
+/// this needs no entry.
 const FLOOR_AGE: Duration = Duration::from_secs(5);
 
 /// Entries dropped at once, so that a batch never waits long behind it.
@@ -19,28 +20,28 @@ const DROPPED_MAX: usize = 50_000;
 
 impl Applier<'_> {
     /// Opens the gate where it is not there: a crash of the target has emptied it together with all
-    /// entries. What committed at the source before now is then left to the stream (rule 6).
+    /// entries. What committed at the source before now is then left to the stream (rule 6). Where it
+    /// is open, the floor rises to now: what has piled up in the log needs no entries, for the price
+    /// of the early writes that are on their way at this moment.
     pub(crate) async fn arm(&mut self) -> Result<(), ReconcilerError> {
+        self.here = self.source.whereabouts(&self.identity.slot).await?;
+        let insert = self.revision(self.here.insert_lsn)?;
+        let xmin = self.here.snapshot.xmin();
+        self.floor.source_settled_below(xmin, insert);
         let found = self
             .target_text("SELECT floor::text FROM segue.mirror_gate")
             .await?;
-        let floor = match found.and_then(|floor| floor.parse().ok()) {
-            Some(packed) => Revision::from_packed(packed).ok(),
-            None => None,
-        };
-        let floor = match floor {
-            Some(floor) => floor,
-            None => self.arm_anew().await?,
-        };
-        let xmax = self
-            .target_xid("SELECT pg_snapshot_xmax(pg_current_snapshot())")
-            .await?;
-        self.floor.raised(floor, xmax);
-        Ok(())
+        match found.and_then(|floor| floor.parse().ok()) {
+            Some(packed) => match Revision::from_packed(packed) {
+                Ok(floor) if floor < insert => self.raise_to(self.here.insert_lsn).await,
+                Ok(floor) => self.rely_on(floor).await,
+                Err(_) => self.arm_anew().await,
+            },
+            None => self.arm_anew().await,
+        }
     }
 
-    async fn arm_anew(&mut self) -> Result<Revision, ReconcilerError> {
-        self.here = self.source.whereabouts(&self.identity.slot).await?;
+    async fn arm_anew(&mut self) -> Result<(), ReconcilerError> {
         let floor = self.revision(self.here.insert_lsn)?;
         let epoch = self.identity.epoch.number();
         self.execute(&format!(
@@ -57,10 +58,23 @@ impl Applier<'_> {
             ),
         )
         .await?;
-        Ok(floor)
+        self.rely_on(floor).await
     }
 
-    /// Raises the floor behind the stream, one drain at a time, and drops what it covers.
+    /// `floor` stands at the target.
+    async fn rely_on(&mut self, floor: Revision) -> Result<(), ReconcilerError> {
+        let xmax = self
+            .target_xid("SELECT pg_snapshot_xmax(pg_current_snapshot())")
+            .await?;
+        self.floor.raised(floor, xmax);
+        let xmin = self
+            .target_xid("SELECT pg_snapshot_xmin(pg_current_snapshot())")
+            .await?;
+        self.floor.observe(xmin);
+        Ok(())
+    }
+
+    /// Raises the floor behind the source, one drain at a time, and drops what it covers.
     pub(super) async fn raise_floor(&mut self) -> Result<(), ReconcilerError> {
         let insert = self.revision(self.here.insert_lsn)?;
         let xmin = self.here.snapshot.xmin();
@@ -69,7 +83,8 @@ impl Applier<'_> {
             .target_xid("SELECT pg_snapshot_xmin(pg_current_snapshot())")
             .await?;
         self.floor.observe(xmin);
-        self.history.push_back((Instant::now(), self.passed));
+        self.history
+            .push_back((Instant::now(), self.here.insert_lsn));
         let mut reached = None;
         while let Some((at, lsn)) = self.history.front().copied() {
             if at.elapsed() < FLOOR_AGE {
@@ -103,14 +118,7 @@ impl Applier<'_> {
         // Somebody has shut the gate: no early write enters, and entries stay as they are.
         let raised = raised.and_then(|floor| floor.parse().ok());
         if let Some(Ok(floor)) = raised.map(Revision::from_packed) {
-            let xmax = self
-                .target_xid("SELECT pg_snapshot_xmax(pg_current_snapshot())")
-                .await?;
-            self.floor.raised(floor, xmax);
-            let xmin = self
-                .target_xid("SELECT pg_snapshot_xmin(pg_current_snapshot())")
-                .await?;
-            self.floor.observe(xmin);
+            self.rely_on(floor).await?;
         }
         Ok(())
     }

@@ -86,7 +86,7 @@ pub(crate) struct Applier<'a> {
     here: Whereabouts,
     /// The stream has been applied up to here.
     passed: Lsn,
-    /// Where the stream was a few seconds ago: what the floor may be raised to.
+    /// Where the source was a few seconds ago: what the floor may be raised to.
     history: VecDeque<(Instant, Lsn)>,
     /// A transaction that is applied step by step.
     open: Option<Operation>,

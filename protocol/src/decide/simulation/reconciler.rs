@@ -88,8 +88,12 @@ impl Reconciler {
         for (id, owed) in world.target.owed.clone() {
             me.add_owed(id, owed.is_foreign, owed.xid);
         }
-        let floor = if let Some(floor) = world.target.gate {
-            floor
+        let (xmin, insert) = (world.source.snapshot().xmin(), rev(world.source.insert));
+        me.floor.source_settled_below(xmin, insert);
+        world.others()?;
+        let floor = if let Some(gate) = &mut world.target.gate {
+            *gate = insert.max(*gate);
+            *gate
         } else {
             let floor = rev(world.source.insert);
             world.others()?;
@@ -410,7 +414,7 @@ impl Reconciler {
         self.floor.source_settled_below(here.xmin(), rev(insert));
         world.others()?;
         self.floor.observe(world.target.xmin());
-        self.history.push(self.passed);
+        self.history.push(insert);
         if self.floor.is_settled() && self.history.len() > world.rng.random_range(1..4) {
             let to = rev(self.history.remove(0));
             if self
