@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::ReconcilerError;
 use crate::relations::{Drift, Relations};
-use crate::replication::Stream;
+use crate::replication::{FRAMES_IN_A_ROW_MAX, Stream};
 
 /// What the origins of Segue's own sessions begin with.
 const OWN_ORIGINS: &str = "segue_";
@@ -104,9 +104,23 @@ impl ForeignIntake {
                     return Ok(());
                 }
                 _ = interval.tick() => self.confirm().await?,
-                frame = self.stream.next() => self.frame(frame?).await?,
+                frame = self.stream.next() => {
+                    self.frame(frame?).await?;
+                    self.take_arrived().await?;
+                }
             }
         }
+    }
+
+    /// What came together with a frame: waiting for each by itself would cost more than taking it.
+    async fn take_arrived(&mut self) -> Result<(), ReconcilerError> {
+        for _ in 0..FRAMES_IN_A_ROW_MAX {
+            match self.stream.arrived()? {
+                Some(frame) => self.frame(frame).await?,
+                None => break,
+            }
+        }
+        Ok(())
     }
 
     async fn confirm(&mut self) -> Result<(), ReconcilerError> {
@@ -129,6 +143,9 @@ impl ForeignIntake {
                 self.confirm().await
             }
             Frame::Data { start, payload, .. } => {
+                if self.author == Author::Segue && Message::is_of_a_row(&payload) {
+                    return Ok(());
+                }
                 let message = Message::decode(payload).map_err(|source| {
                     let side = Side::Target;
                     ReconcilerError::Stream { side, source }

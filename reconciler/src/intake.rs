@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::ReconcilerError;
 use crate::relations::{Drift, Relations};
-use crate::replication::Stream;
+use crate::replication::{FRAMES_IN_A_ROW_MAX, Stream};
 use crate::spool::{Spool, Write};
 
 /// A transaction of more changes is applied in pieces: what is locked and held at once is bounded.
@@ -153,9 +153,23 @@ impl Intake {
                     self.confirm().await?;
                 }
                 _ = interval.tick() => self.confirm().await?,
-                frame = self.stream.next() => self.frame(frame?).await?,
+                frame = self.stream.next() => {
+                    self.frame(frame?).await?;
+                    self.take_arrived().await?;
+                }
             }
         }
+    }
+
+    /// What came together with a frame: waiting for each by itself would cost more than taking it.
+    async fn take_arrived(&mut self) -> Result<(), ReconcilerError> {
+        for _ in 0..FRAMES_IN_A_ROW_MAX {
+            match self.stream.arrived()? {
+                Some(frame) => self.frame(frame).await?,
+                None => break,
+            }
+        }
+        Ok(())
     }
 
     async fn confirm(&mut self) -> Result<(), ReconcilerError> {
@@ -374,9 +388,15 @@ impl Intake {
         let kibibytes = u32::try_from(open.assembly.size() >> 10).unwrap_or(u32::MAX);
         let segments = open.assembly.take();
         let wanted = kibibytes.clamp(1, QUEUE_KIBIBYTES_MAX);
-        let room = Arc::clone(&self.room).acquire_many_owned(wanted);
-        let Ok(room) = self.meanwhile(room).await? else {
-            return Ok(());
+        let free = Arc::clone(&self.room).try_acquire_many_owned(wanted);
+        let room = if let Ok(room) = free {
+            room
+        } else {
+            let room = Arc::clone(&self.room).acquire_many_owned(wanted);
+            let Ok(room) = self.meanwhile(room).await? else {
+                return Ok(());
+            };
+            room
         };
         let parts = self.parts.clone();
         let piece = Piece {
@@ -385,9 +405,12 @@ impl Intake {
             end,
             _room: room,
         };
+        let Err(full) = parts.try_send(Part::Changes(piece)) else {
+            return Ok(());
+        };
         // A closed queue means that the applier has ended; so will this task.
         if let Ok(place) = self.meanwhile(parts.reserve()).await? {
-            place.send(Part::Changes(piece));
+            place.send(full.into_inner());
         }
         Ok(())
     }

@@ -141,10 +141,25 @@ impl Replication {
     }
 }
 
+/// Frames taken in a row before anything else gets its turn.
+pub(crate) const FRAMES_IN_A_ROW_MAX: usize = 256;
+
 impl Stream {
     /// The next frame. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Result<Frame, ReconcilerError> {
         let (tag, body) = self.receive().await?;
+        self.framed(tag, body)
+    }
+
+    /// The next frame, if it has arrived already.
+    pub(crate) fn arrived(&mut self) -> Result<Option<Frame>, ReconcilerError> {
+        match self.connection.arrived()? {
+            Some((tag, body)) => self.framed(tag, body).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn framed(&self, tag: u8, body: Bytes) -> Result<Frame, ReconcilerError> {
         match tag {
             tag::COPY_DATA => Frame::decode(body).map_err(|source| ReconcilerError::Stream {
                 side: self.side,

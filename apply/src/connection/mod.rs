@@ -139,13 +139,8 @@ impl Connection {
     /// settings are kept. Cancel-safe. Does not flush.
     pub async fn receive(&mut self) -> Result<(u8, Bytes), ConnectionError> {
         loop {
-            while let Some((tag, body)) = self.take_frame()? {
-                match tag {
-                    tag::NOTIFICATION => {}
-                    tag::NOTICE => tracing::trace!(side = %self.side, "notice"),
-                    tag::PARAMETER_STATUS => self.keep_parameter(body)?,
-                    _ => return Ok((tag, body)),
-                }
+            if let Some(frame) = self.arrived()? {
+                return Ok(frame);
             }
             let read = self.stream.read(&mut self.incoming).await;
             match read {
@@ -157,6 +152,19 @@ impl Connection {
                 Err(error) => return Err(ConnectionError::io(self.side, error)),
             }
         }
+    }
+
+    /// The next frame, as [`Connection::receive`] gives it, if it has arrived already.
+    pub fn arrived(&mut self) -> Result<Option<(u8, Bytes)>, ConnectionError> {
+        while let Some((tag, body)) = self.take_frame()? {
+            match tag {
+                tag::NOTIFICATION => {}
+                tag::NOTICE => tracing::trace!(side = %self.side, "notice"),
+                tag::PARAMETER_STATUS => self.keep_parameter(body)?,
+                _ => return Ok(Some((tag, body))),
+            }
+        }
+        Ok(None)
     }
 
     /// Whether [`Connection::receive`] would have to read, and the last read brought little: the

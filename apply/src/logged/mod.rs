@@ -179,7 +179,9 @@ impl LoggedWriter {
         let locking = self.locking(batch, floor)?;
         let keys = batch.iter().flat_map(|transaction| &transaction.writes);
         let keys: HashSet<RowKey> = keys.map(|write| write.key.clone()).collect();
-        let keys: Vec<RowKey> = keys.into_iter().collect();
+        let mut keys: Vec<RowKey> = keys.into_iter().collect();
+        // Neighbours in an index are cheaper to find one after the other.
+        keys.sort_unstable();
         let ops: Vec<OpId> = batch.iter().map(|transaction| transaction.op_id).collect();
         self.learn(&keys).await?;
         self.queue_begin(end)?;

@@ -116,6 +116,11 @@ pub struct Commit {
 }
 
 impl Message {
+    /// Whether a payload tells of a row, without decoding it.
+    pub fn is_of_a_row(payload: &[u8]) -> bool {
+        matches!(payload.first(), Some(b'I' | b'U' | b'D'))
+    }
+
     /// Decodes the payload of one [`frame::Frame::Data`] that stands outside of a block.
     pub fn decode(payload: Bytes) -> Result<Self, ReadError> {
         let mut reader = Reader::new(payload);

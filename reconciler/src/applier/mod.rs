@@ -43,6 +43,9 @@ use crate::stats::Stats;
 /// one of the locks still gets it within its `lock_timeout`.
 const BATCH_ROWS_MAX: usize = 1_000;
 
+/// The same while no mirror is alive: a commit is shared by more.
+const LONE_BATCH_ROWS_MAX: usize = 4_000;
+
 /// Floors, sweeps, the account.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -251,6 +254,11 @@ impl<'a> Applier<'a> {
         let mut batch = Batch::default();
         let mut is_full = false;
         let mut position = self.passed;
+        let rows_max = if self.head_start > Duration::ZERO {
+            BATCH_ROWS_MAX
+        } else {
+            LONE_BATCH_ROWS_MAX
+        };
         let mut next = Some(first);
         while let Some(part) = next {
             match part {
@@ -261,7 +269,7 @@ impl<'a> Applier<'a> {
                     self.drifted(&drift).await?;
                 }
             }
-            is_full = batch.row_count >= BATCH_ROWS_MAX;
+            is_full = batch.row_count >= rows_max;
             next = if is_full || self.is_over {
                 None
             } else {
@@ -284,21 +292,25 @@ impl<'a> Applier<'a> {
         if is_replay && self.open.is_none() {
             return Ok(());
         }
-        match (piece.end, whole(&piece.segments)) {
-            (Some(end), Some(writes)) if self.open.is_none() => {
+        let Some(end) = piece.end.filter(|_| self.open.is_none()) else {
+            self.flush(batch).await?;
+            return self.step(piece).await;
+        };
+        match whole(piece.segments) {
+            Ok(writes) => {
                 batch.row_count += writes.len();
                 batch.transactions.push(SourceTransaction {
                     op_id: self.op_id(piece.begin.xid),
                     xid: self.xid(piece.begin.xid),
                     end_lsn: end.end_lsn,
-                    writes: writes.to_vec(),
+                    writes,
                 });
                 batch.ends.push(end);
                 Ok(())
             }
-            _ => {
+            Err(segments) => {
                 self.flush(batch).await?;
-                self.step(piece).await
+                self.step(Piece { segments, ..piece }).await
             }
         }
     }
@@ -430,11 +442,14 @@ fn tables_of(segment: &Segment) -> BTreeSet<TableIndex> {
     }
 }
 
-/// The writes of a transaction that can be applied as a set.
-fn whole(segments: &[Segment]) -> Option<&[LoggedWrite]> {
-    match segments {
-        [] => Some(&[]),
-        [Segment::Writes(writes)] => Some(writes),
-        [Segment::Truncate(_)] | [_, _, ..] => None,
+/// The writes of a transaction that can be applied as a set, or its segments.
+fn whole(mut segments: Vec<Segment>) -> Result<Vec<LoggedWrite>, Vec<Segment>> {
+    match (segments.pop(), segments.is_empty()) {
+        (None, _) => Ok(Vec::new()),
+        (Some(Segment::Writes(writes)), true) => Ok(writes),
+        (Some(last), _) => {
+            segments.push(last);
+            Err(segments)
+        }
     }
 }
