@@ -237,7 +237,7 @@ impl LoggedWriter {
         floor: &Floor,
     ) -> Result<Applied, LoggedError> {
         let keys: Vec<RowKey> = writes.iter().map(|write| write.key.clone()).collect();
-        self.learn(&keys).await?;
+        self.learn_inside(&keys).await?;
         let (mut set, held, _) = self.read(&keys, &[], Locking::Entries).await?;
         set.judge(operation, writes)?;
         let net = set.finish(floor);

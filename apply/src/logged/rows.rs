@@ -115,17 +115,33 @@ impl LoggedWriter {
     /// Finds out what is to be known of tables of which many rows are touched. Nothing may be in
     /// flight.
     pub(super) async fn learn(&mut self, keys: &[RowKey]) -> Result<(), LoggedError> {
-        let mut counts: HashMap<TableIndex, usize> = HashMap::new();
-        for key in keys {
-            let count = counts.entry(key.table()).or_default();
-            *count += 1;
-            if *count == MANY && self.many.is_unknown(key.table()) {
-                let (many, connection) = (&mut self.many, &mut self.connection);
-                many.learn(connection, &self.rows, &self.contract, key.table())
-                    .await?;
-            }
+        for table in self.unknown(keys) {
+            let (many, connection) = (&mut self.many, &mut self.connection);
+            many.learn(connection, &self.rows, &self.contract, table)
+                .await?;
         }
         Ok(())
+    }
+
+    /// As [`Self::learn`], inside a transaction, which goes on whatever is found.
+    pub(super) async fn learn_inside(&mut self, keys: &[RowKey]) -> Result<(), LoggedError> {
+        if self.unknown(keys).is_empty() {
+            return Ok(());
+        }
+        self.simple("SAVEPOINT learnt").await?;
+        self.learn(keys).await?;
+        self.simple("ROLLBACK TO learnt; RELEASE learnt").await
+    }
+
+    fn unknown(&self, keys: &[RowKey]) -> Vec<TableIndex> {
+        let mut counts: BTreeMap<TableIndex, usize> = BTreeMap::new();
+        for key in keys {
+            *counts.entry(key.table()).or_default() += 1;
+        }
+        let many = counts.into_iter().filter(|(_, count)| *count >= MANY);
+        many.map(|(table, _)| table)
+            .filter(|table| self.many.is_unknown(*table))
+            .collect()
     }
 
     /// Adds reads of the rows with these keys.

@@ -26,6 +26,9 @@ pub(crate) const PLANNING: &str = "SET enable_hashjoin = off; SET enable_mergejo
 /// The largest array that is built; a message may have a gigabyte.
 pub(crate) const ROW_BYTES_MAX: usize = 64 << 20;
 
+/// Tables of which a session holds these statements: a thousand statements of 30 kB or so.
+const TABLES_MAX: usize = 250;
+
 /// A statement for many rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum ManyStatement {
@@ -106,9 +109,12 @@ impl ManyStatements {
         let found: Vec<Attribute> = rows.iter().map(|row| Attribute::of(row)).collect();
         let learnt = many_table(table, &found);
         if learnt.is_some() {
+            self.make_room(connection)?;
             for statement in ManyStatement::ALL {
                 if let Some(sql) = text(statement, statements, index, table, &found)? {
-                    connection.prepare_again(&statement.name(index), &sql)?;
+                    let name = statement.name(index);
+                    connection.close_statement(&name)?;
+                    connection.prepare(&name, &sql)?;
                 }
             }
             connection.sync();
@@ -120,6 +126,21 @@ impl ManyStatements {
             }
         }
         self.tables.insert(index, learnt);
+        Ok(())
+    }
+
+    /// Gives all of them up before there are too many; those still in use are learnt again.
+    fn make_room(&mut self, connection: &mut Connection) -> Result<(), SessionError> {
+        let known = self.tables.iter().filter(|(_, known)| known.is_some());
+        if known.count() < TABLES_MAX {
+            return Ok(());
+        }
+        for index in self.tables.keys() {
+            for statement in ManyStatement::ALL {
+                connection.close_statement(&statement.name(*index))?;
+            }
+        }
+        self.tables.clear();
         Ok(())
     }
 
