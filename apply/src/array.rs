@@ -94,7 +94,7 @@ mod tests {
         array.push_with(|out| out.put_slice(b"bc"));
         let expected = [
             0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 25, 0, 0, 0, 3, 0, 0, 0, 1, 0, 0, 0, 1, b'a', 0xff,
-            0xff, 0xff, 0xff,
+            0xff, 0xff, 0xff, 0, 0, 0, 2, b'b', b'c',
         ];
         assert_eq!(array.finish()[..], expected);
     }
