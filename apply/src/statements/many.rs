@@ -111,7 +111,7 @@ impl ManyStatements {
         if learnt.is_some() {
             self.make_room(connection)?;
             for statement in ManyStatement::ALL {
-                if let Some(sql) = text(statement, statements, index, table, &found)? {
+                if let Some(sql) = text(statement, statements, index, table, &found) {
                     let name = statement.name(index);
                     connection.close_statement(&name)?;
                     connection.prepare(&name, &sql)?;
@@ -281,14 +281,10 @@ fn text(
     index: TableIndex,
     table: &Table,
     found: &[Attribute],
-) -> Result<Option<String>, SessionError> {
+) -> Option<String> {
     let name = relation(table);
-    let lost = || SessionError::KeyLost {
-        table: table.name.clone(),
-        column: String::new(),
-    };
-    let key = key_attributes(table, found).ok_or_else(lost)?;
-    let operators = statements.key_operators(index).ok_or_else(lost)?;
+    let key = key_attributes(table, found)?;
+    let operators = statements.key_operators(index)?;
     let arrays: Vec<String> = key
         .iter()
         .zip(1..)
@@ -315,7 +311,7 @@ fn text(
             .collect();
         columns.join(", ")
     };
-    Ok(match statement {
+    match statement {
         ManyStatement::Read => Some(format!(
             "SELECT n.o, {} FROM ROWS FROM ({arrays}) WITH ORDINALITY AS n({names}, o) \
              JOIN {name} AS t ON {by_number}",
@@ -344,7 +340,7 @@ fn text(
                 )
             })
         }
-    })
+    }
 }
 
 fn relation(table: &Table) -> String {
