@@ -17,6 +17,7 @@ mod chaos;
 mod commands;
 #[cfg(test)]
 mod console;
+mod constraints;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! the type can be one. The proxy runs alone first, so that what the target has then came early; the
 //! log comes after and has to find nothing to do there. Does not test what statements do.
 
+mod logged;
 mod values;
 
 use std::collections::BTreeSet;
