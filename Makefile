@@ -1,7 +1,7 @@
 # Two commands are all: `git clone`, then one of these. Each installs what is missing (Debian) first.
 CARGO ?= cargo
 
-.PHONY: help demo test lint bench microbench soak chaos revisions fuzz regress isolation driver-suites setup
+.PHONY: help demo test lint bench microbench soak chaos model revisions fuzz regress isolation driver-suites setup
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -35,6 +35,9 @@ soak: setup ## Every kind of load for a while, and the memory of each process (B
 chaos: setup ## kill -9 of everything under load, then the reckoning (SECONDS=.. SEED=..)
 	$(CARGO) build --quiet --package segue --package harness --bin segue --bin chaos
 	@$(CARGO) run --quiet --package harness --bin chaos -- "$(SECONDS)" "$(SEED)"
+
+model: setup ## The rules in every order of their steps: pairs of features, then chance (SECONDS=.. SEED=..)
+	@$(CARGO) run --quiet --package model -- "$(SECONDS)" "$(SEED)"
 
 revisions: setup ## The inequality that both paths rest on, under concurrent writers (SECONDS=.. SEED=..)
 	@$(CARGO) run --quiet --package harness --bin revisions -- "$(SECONDS)" "$(SEED)"

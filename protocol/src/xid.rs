@@ -40,7 +40,7 @@ impl fmt::Display for Xid {
 }
 
 /// Which transactions a read of the source saw: `pg_current_snapshot()`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Snapshot {
     xmin: Xid,
     xmax: Xid,

@@ -8,7 +8,7 @@ use crate::revision::Revision;
 use crate::xid::Xid;
 
 /// The floor that stands at the target and the one that may be relied on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Floor {
     effective: Option<Revision>,
     pending: Option<Raise>,
@@ -17,7 +17,7 @@ pub struct Floor {
 }
 
 /// A raise that has committed and may not have been seen by all yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Raise {
     to: Revision,
     /// `pg_snapshot_xmax` at the target, taken after the raise committed.
@@ -26,7 +26,7 @@ struct Raise {
 
 /// What the source showed once: every transaction before `xmin` had ended when its log stood at
 /// `insert`, so none of their early revisions lies above it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Witness {
     xmin: Xid,
     insert: Revision,

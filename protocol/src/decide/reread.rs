@@ -9,7 +9,7 @@ use super::verdict::{Entry, Proof};
 use crate::xid::{Snapshot, Xid};
 
 /// What a re-read has to contain besides the key's own entry.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Horizon {
     /// Everything applied before this process knew of it had an id below this one.
     barrier: Xid,

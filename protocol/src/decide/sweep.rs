@@ -4,7 +4,7 @@
 //! stands unverified when the stream has passed that position, its row is owed. Does not say that
 //! the row is wrong: the re-read does.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use crate::lsn::Lsn;
 use crate::op_id::OpId;
@@ -12,7 +12,7 @@ use crate::revision::Revision;
 use crate::row::RowKey;
 
 /// An unverified entry as the sweep saw it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Sighting {
     /// The key.
     pub key: RowKey,
@@ -23,9 +23,9 @@ pub struct Sighting {
 }
 
 /// The unverified entries seen by the last sweep, each with the position to wait for.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Sweep {
-    seen: HashMap<RowKey, (Revision, Option<OpId>, Lsn)>,
+    seen: BTreeMap<RowKey, (Revision, Option<OpId>, Lsn)>,
 }
 
 impl Sweep {

@@ -11,7 +11,7 @@ use crate::xid::Xid;
 use super::assembly::LoggedRow;
 
 /// A key's row of `segue.row_rev`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Entry {
     /// The revision written last.
     pub rev: Revision,
@@ -28,7 +28,7 @@ pub struct Entry {
 }
 
 /// Which path brought a version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Path {
     /// The mirror.
     Early,
@@ -37,7 +37,7 @@ pub enum Path {
 }
 
 /// Whether the log has vouched for an entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Proof {
     /// It has.
     Verified,
@@ -46,7 +46,7 @@ pub enum Proof {
 }
 
 /// What an entry's version is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EntryKind {
     /// A row.
     Row,

@@ -1,0 +1,31 @@
+//! The rules of DESIGN section 3 as a model: a source, a mirror, a target and a reconciler of one or
+//! two rows, in which every order of their steps is tried.
+//!
+//! The decisions are `protocol`'s own code; what is modelled is everything around them: transactions,
+//! snapshots, locks, crashes. A configuration ([`Config`]) is the base (a mirror that loses, doubles
+//! and is late) with some features; [`table`] says which are explored to the end, which rules can be
+//! left out in which of them, and how many states there are. Does not model time, groups of early
+//! transactions, foreign writes (the simulation in `protocol` has these), failover, and the rules
+//! about keys that are equal without being the same bytes (14) and origins (15).
+
+#![expect(
+    clippy::option_option,
+    reason = "outside: whether anything was done to a row; inside: whether there is one since"
+)]
+
+mod batch;
+mod config;
+mod explore;
+mod process;
+mod row;
+mod source;
+pub mod table;
+mod target;
+mod world;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::config::{Config, Feature, Omission};
+pub use self::explore::{Counterexample, Explored, Model, explore, walk};
+pub use self::world::{Action, World};

@@ -1,0 +1,137 @@
+//! Which configurations are explored, and which of them catches what is left out.
+//!
+//! Does not explore them.
+
+use crate::config::Feature::{
+    AsyncCommits, Backfill, Collection, Crashes, Exchange, Floors, GateFirst, Lies, Phantoms,
+    Rereads, SecondKey, Statements, Toast, Truncate, TwoReconcilers, Visibility, Written,
+};
+use crate::config::{Config, Feature, Omission};
+
+/// The base with each feature alone, and how many states there are at least: a world that has become
+/// smaller proves less. Collection needs a floor, and a commit is taken back only by a crash.
+pub const ALONE: [(Config, usize); 17] = [
+    (Config::with(&[]), 40_000),
+    (Config::with(&[SecondKey]).sized(2, 1), 20_000),
+    (Config::with(&[Statements]).sized(2, 1), 180_000),
+    (Config::with(&[Visibility]).sized(2, 1), 6_000),
+    (Config::with(&[Crashes]).sized(2, 1), 17_000),
+    (Config::with(&[AsyncCommits, Crashes]).sized(2, 1), 33_000),
+    (Config::with(&[TwoReconcilers]).sized(2, 1), 60_000),
+    (Config::with(&[Floors]).sized(1, 2), 1_000),
+    (Config::with(&[Floors, Collection]).sized(2, 1), 100_000),
+    (
+        Config::with(&[Floors, Collection, GateFirst, Written]),
+        1_000,
+    ),
+    (Config::with(&[Backfill]).sized(2, 1), 11_000),
+    (Config::with(&[Rereads]).sized(2, 1), 14_000),
+    (Config::with(&[Truncate]).sized(2, 1), 3_000),
+    (Config::with(&[Toast]).sized(2, 1), 5_000),
+    (Config::with(&[Exchange]).sized(2, 1), 45_000),
+    (Config::with(&[Phantoms]).sized(1, 1), 1_000),
+    (Config::with(&[Lies]).sized(2, 1), 7_000),
+];
+
+/// Pairs that have something to do with each other, for `make model`.
+pub const PAIRS: [&[Feature]; 22] = [
+    &[Visibility, Rereads],
+    &[Visibility, Backfill],
+    &[Visibility, Crashes],
+    &[Visibility, Phantoms],
+    &[Visibility, Truncate],
+    &[Toast, Rereads],
+    &[Toast, Crashes],
+    &[Toast, Backfill],
+    &[Toast, Phantoms],
+    &[Toast, Lies],
+    &[Truncate, Rereads],
+    &[Truncate, Backfill],
+    &[Truncate, Crashes],
+    &[Truncate, Statements],
+    &[Truncate, Floors],
+    &[Crashes, Rereads],
+    &[Crashes, TwoReconcilers],
+    &[Crashes, Backfill],
+    &[TwoReconcilers, Rereads],
+    &[TwoReconcilers, Floors],
+    &[Statements, Floors],
+    &[Statements, Rereads],
+];
+
+/// Where chance leads through the product.
+pub const PRODUCTS: [&[Feature]; 3] = [
+    &[
+        SecondKey,
+        Statements,
+        Visibility,
+        Crashes,
+        AsyncCommits,
+        TwoReconcilers,
+        Floors,
+        Collection,
+        Rereads,
+        Truncate,
+        Toast,
+    ],
+    &[
+        SecondKey, Statements, Visibility, Floors, Collection, Rereads, Phantoms, Toast,
+    ],
+    &[
+        Statements,
+        Crashes,
+        Floors,
+        Collection,
+        Rereads,
+        Exchange,
+        TwoReconcilers,
+    ],
+];
+
+/// What can be left out, and where that is caught.
+pub const CAUGHT: &[(Omission, Config)] = &[
+    (Omission::Lock, Config::with(&[Statements]).sized(2, 1)),
+    (Omission::EntryTest, Config::with(&[]).sized(2, 1)),
+    (Omission::FloorTest, LATE),
+    (
+        Omission::Progress,
+        Config::with(&[TwoReconcilers, Floors, Collection, Written]),
+    ),
+    (Omission::Entries, Config::with(&[]).sized(2, 1)),
+    (Omission::Drain, GATE_FIRST),
+    (Omission::DrainByOwnXid, GATE_FIRST),
+    (Omission::XidFirst, GATE_FIRST),
+    (Omission::ArmAbove, Config::with(&[Crashes]).sized(2, 1)),
+    (
+        Omission::Visibility,
+        Config::with(&[Visibility, Rereads]).sized(2, 1),
+    ),
+    (Omission::RereadTest, Config::with(&[Rereads]).sized(2, 1)),
+    (
+        Omission::RereadUnverified,
+        Config::with(&[Rereads]).sized(2, 1),
+    ),
+    (Omission::Tombstones, Config::with(&[Backfill]).sized(2, 1)),
+    (Omission::InsertOnly, Config::with(&[Backfill]).sized(2, 1)),
+    (
+        Omission::SlotSnapshot,
+        Config::with(&[Backfill, Visibility]).sized(1, 1),
+    ),
+    (Omission::Violation, Config::with(&[Exchange]).sized(1, 1)),
+    (Omission::AsASet, Config::with(&[Exchange]).sized(1, 1)),
+    (Omission::TableFloor, Config::with(&[Truncate]).sized(2, 1)),
+    (Omission::Survivors, Config::with(&[Truncate]).sized(2, 1)),
+    (
+        Omission::DeferAsync,
+        Config::with(&[AsyncCommits, Crashes]).sized(2, 1),
+    ),
+    (
+        Omission::FlushedReads,
+        Config::with(&[AsyncCommits, Crashes, Rereads]).sized(1, 1),
+    ),
+    (Omission::Sweep, Config::with(&[Phantoms]).sized(1, 1)),
+];
+
+const LATE: Config = Config::with(&[Floors, Collection, Written]);
+
+const GATE_FIRST: Config = Config::with(&[Floors, Collection, GateFirst, Written]);
