@@ -77,6 +77,19 @@ pub struct Column {
     pub key_form: KeyForm,
 }
 
+impl Column {
+    /// A column whose values travel as they are and are equal where their bytes are.
+    pub fn plain(name: &str, type_name: &str, type_oid: u32) -> Self {
+        Self {
+            name: name.to_owned(),
+            type_name: type_name.to_owned(),
+            type_oid,
+            form: Form::Plain,
+            key_form: KeyForm::Bytes,
+        }
+    }
+}
+
 /// How a type's values get from the source to the target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -6,7 +6,7 @@ use std::process::Command;
 use harness::guardian::Guardian;
 use harness::raw_client::{RawClient, message::query};
 use harness::tool::client_program;
-use harness::{Authentication, Bed, Installation, Launch, Segue, Server, ServerOptions, server};
+use harness::{Bed, Launch, Segue, server};
 
 use crate::{SEGUE, ways};
 
@@ -167,12 +167,7 @@ async fn bytes_that_are_no_startup_packet_cost_nothing_but_their_connection() {
 
 #[tokio::test]
 async fn a_message_before_the_password_is_as_small_as_the_server_wants_it() {
-    let options = ServerOptions {
-        authentication: Authentication::Scram,
-        ..ServerOptions::default()
-    };
-    let installation = Installation::for_source().unwrap();
-    let server = Server::start(installation, options).await.unwrap();
+    let server = crate::servers::asking_for_scram().await;
     let database = server.database("postgres");
     let ways = ways::Ways::to(&database).await;
     let mut seen = Vec::new();

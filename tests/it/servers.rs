@@ -9,6 +9,16 @@ use harness::{
     tool,
 };
 
+/// A source's server that takes passwords, by SCRAM.
+pub(crate) async fn asking_for_scram() -> Server {
+    let options = ServerOptions {
+        authentication: Authentication::Scram,
+        ..ServerOptions::default()
+    };
+    let installation = Installation::for_source().unwrap();
+    Server::start(installation, options).await.unwrap()
+}
+
 #[tokio::test]
 async fn a_killed_server_comes_back_on_its_port_with_what_was_committed() {
     let installation = Installation::for_target().unwrap();
@@ -37,12 +47,7 @@ async fn a_killed_server_comes_back_on_its_port_with_what_was_committed() {
 
 #[tokio::test]
 async fn a_server_that_asks_for_scram_refuses_a_wrong_password() {
-    let options = ServerOptions {
-        authentication: Authentication::Scram,
-        ..ServerOptions::default()
-    };
-    let installation = Installation::for_source().unwrap();
-    let server = Server::start(installation, options).await.unwrap();
+    let server = asking_for_scram().await;
     let database = server.database("postgres");
     assert_eq!(database.value("SELECT 1").await.unwrap(), "1");
     let wrong = database.with_password(Some("wrong".to_owned()));

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use protocol::contract::{Column, Contract, Form, KeyForm, Table, TableIndex};
+use protocol::contract::{Column, Contract, Table, TableIndex};
 use protocol::decide::statement::{
     Analysis, CatalogFacts, ColumnFacts, Mode, Rewritten, SessionFacts, SessionKnowledge,
     TableFacts, Template, analyze,
@@ -40,7 +40,10 @@ fn facts() -> CatalogFacts {
             name: format!("public.{relation}"),
             schema: "public".into(),
             relation: relation.into(),
-            columns: columns.iter().map(|name| column(name)).collect(),
+            columns: columns
+                .iter()
+                .map(|name| Column::plain(name, "integer", 23))
+                .collect(),
             key,
         });
     }
@@ -61,16 +64,6 @@ fn column_facts(place: usize, name: &str) -> ColumnFacts {
         type_oid: 23,
         wide: name == "v",
         place: Some(place),
-    }
-}
-
-fn column(name: &str) -> Column {
-    Column {
-        name: name.into(),
-        type_name: "integer".into(),
-        type_oid: 23,
-        form: Form::Plain,
-        key_form: KeyForm::Bytes,
     }
 }
 

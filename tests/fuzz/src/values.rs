@@ -23,11 +23,8 @@ pub(super) fn record(data: &[u8]) {
 
 fn column(key_form: KeyForm) -> Column {
     Column {
-        name: "c".into(),
-        type_name: "any".into(),
-        type_oid: 0,
-        form: Form::Plain,
         key_form,
+        ..Column::plain("c", "any", 0)
     }
 }
 

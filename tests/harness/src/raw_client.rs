@@ -228,7 +228,8 @@ fn length(body: &[u8]) -> Vec<u8> {
 pub mod message {
     use super::length;
 
-    fn framed(tag: u8, body: &[u8]) -> Vec<u8> {
+    /// Any message: its tag and its body.
+    pub fn framed(tag: u8, body: &[u8]) -> Vec<u8> {
         [&[tag], length(body).as_slice(), body].concat()
     }
 

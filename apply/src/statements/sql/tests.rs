@@ -1,4 +1,4 @@
-use protocol::contract::{Column, Form, TableIndex};
+use protocol::contract::{Column, TableIndex};
 
 use super::*;
 
@@ -8,11 +8,8 @@ fn table(columns: &[(&str, KeyForm)], key: &[usize]) -> TableSql {
     let columns: Vec<_> = columns
         .iter()
         .map(|(name, key_form)| Column {
-            name: (*name).to_owned(),
-            type_name: "integer".into(),
-            type_oid: 23,
-            form: Form::Plain,
             key_form: *key_form,
+            ..Column::plain(name, "integer", 23)
         })
         .collect();
     let found: Vec<_> = columns

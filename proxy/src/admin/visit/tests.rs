@@ -1,5 +1,6 @@
 //! Visits byte by byte.
 
+use harness::raw_client::message::framed as message;
 use protocol::wire::startup::{self, VERSION_3_0};
 use tokio::time::Instant;
 
@@ -79,11 +80,6 @@ async fn said(sent: &[u8]) -> (String, String) {
         tags.push(char::from(frame.tag()));
     }
     (tags, String::from_utf8_lossy(&words).into_owned())
-}
-
-fn message(tag: u8, body: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(body.len() + 4).unwrap();
-    [&[tag][..], &length.to_be_bytes(), body].concat()
 }
 
 /// The answers behind the first ReadyForQuery.

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use protocol::contract::{Column, Contract, Form, KeyForm, Table, TableIndex};
+use protocol::contract::{Column, Contract, Table, TableIndex};
 use protocol::decide::statement::{CatalogFacts, ColumnFacts, TableFacts};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::{JoinHandle, LocalSet};
@@ -199,7 +199,9 @@ fn catalog_facts() -> CatalogFacts {
         name: "public.t".to_owned(),
         schema: "public".to_owned(),
         relation: "t".to_owned(),
-        columns: columns.map(column).into(),
+        columns: columns
+            .map(|(name, oid)| Column::plain(name, "", oid))
+            .into(),
         key: vec![0],
     };
     let facts = TableFacts {
@@ -220,16 +222,6 @@ fn catalog_facts() -> CatalogFacts {
         tables: HashMap::from([(100, facts)]),
         readable: HashMap::from([("me".to_owned(), std::iter::once(100).collect())]),
         ..CatalogFacts::unknown()
-    }
-}
-
-fn column((name, type_oid): (&str, u32)) -> Column {
-    Column {
-        name: name.to_owned(),
-        type_name: String::new(),
-        type_oid,
-        form: Form::Plain,
-        key_form: KeyForm::Bytes,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Sessions that are kept from beginning anything.
 
+use harness::raw_client::message::query;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{Peers, READY, READY_IN_TRANSACTION, frame, on_a_worker};
@@ -27,10 +28,6 @@ impl Peers {
     fn state(&self) -> State {
         self.registry.rows()[0].state
     }
-}
-
-fn query(text: &str) -> Vec<u8> {
-    frame(b'Q', format!("{text}\0").as_bytes())
 }
 
 #[test]

@@ -9,27 +9,20 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::*;
-use crate::contract::{Column, Contract, Form, KeyForm, Table};
+use crate::contract::{Column, Contract, Table};
 
 /// Stands for the hidden column in the expected texts.
 const HIDDEN: &str = "<hidden>";
-
-fn column(name: &str) -> Column {
-    Column {
-        name: name.into(),
-        type_name: "integer".into(),
-        type_oid: 23,
-        form: Form::Plain,
-        key_form: KeyForm::Bytes,
-    }
-}
 
 fn contract() -> Contract {
     let table = |relation: &str, columns: &[&str], key: Vec<usize>| Table {
         name: format!("public.{relation}"),
         schema: "public".into(),
         relation: relation.into(),
-        columns: columns.iter().map(|name| column(name)).collect(),
+        columns: columns
+            .iter()
+            .map(|name| Column::plain(name, "integer", 23))
+            .collect(),
         key,
     };
     Contract {
