@@ -14,13 +14,13 @@ mod suite;
 
 use std::{
     path::PathBuf,
-    process::{ExitCode, Stdio},
+    process::{Command, ExitCode, Stdio},
 };
 
 use anyhow::{Context, Result, bail, ensure};
 use harness::{
     Database, Installation, Launch, Server, ServerOptions, installation::workspace,
-    segue::binary_beside,
+    segue::binary_beside, server::free_port,
 };
 
 use results::Results;
@@ -96,23 +96,38 @@ async fn compare(suite: Suite, mirror: Mirror, directory: PathBuf) -> Result<usi
     let source = server.database(DATABASE);
     let binary = binary_beside(&std::env::current_exe()?)?;
     let launch = Launch::new(binary, &source, &source).with_uris(Some(&source.uri()), None);
-    let arguments = match mirror {
+    let metrics = format!("127.0.0.1:{}", free_port()?);
+    let mut arguments = vec!["--metrics", &metrics];
+    arguments.extend(match mirror {
         Mirror::Off => ["--mirror", "off"].as_slice(),
         Mirror::Dry => {
             source.execute(CONTRACT).await?;
             &["--mirror", "dry", "--catalog-wait", CATALOG_WAIT]
         }
-    };
-    let mut segue = launch.proxy(arguments).await?;
+    });
+    let mut segue = launch.proxy(&arguments).await?;
     let proxied = play(suite, &directory, &source.through(segue.port()), "proxied")?;
     ensure!(segue.ended()?.is_none(), "the proxy died:\n{}", segue.log());
     println!("{name} through the proxy: {proxied}");
+    if mirror == Mirror::Dry {
+        println!("{name}: {} statements captured", captured(&metrics)?);
+    }
     let differing = direct.differing(&proxied);
     for line in &differing {
         println!("differs: {name} {line}");
     }
     println!("{name}: {} tests, {} differ", direct.len(), differing.len());
     Ok(differing.len())
+}
+
+/// How many statements ran with a hidden column: a run without any proves nothing of them.
+fn captured(metrics: &str) -> Result<u64> {
+    let url = format!("http://{metrics}/metrics");
+    let output = Command::new("curl").args(["-fsS", &url]).output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut lines = text.lines();
+    let found = lines.find_map(|it| it.strip_prefix("segue_proxy_captured_statements_total "));
+    Ok(found.unwrap_or("0").parse()?)
 }
 
 async fn server(suite: Suite, directory: &std::path::Path) -> Result<Server> {
