@@ -1,7 +1,7 @@
 # Two commands are all: `git clone`, then one of these. Each installs what is missing (Debian) first.
 CARGO ?= cargo
 
-.PHONY: help demo test lint bench microbench soak chaos model revisions fuzz regress isolation driver-suites setup
+.PHONY: help demo test lint bench microbench soak chaos model simulation revisions fuzz regress isolation driver-suites setup
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -38,6 +38,9 @@ chaos: setup ## kill -9 of everything under load, then the reckoning (SECONDS=..
 
 model: setup ## The rules in every order of their steps: pairs of features, then chance (SECONDS=.. SEED=..)
 	@$(CARGO) run --quiet --package model -- "$(SECONDS)" "$(SEED)"
+
+simulation: setup ## The decisions in a seeded world of a few keys: one seed again (SEED=..)
+	SEED="$(SEED)" $(CARGO) test --quiet --package protocol --lib -- simulation::the_seed_of_the_command_line_passes
 
 revisions: setup ## The inequality that both paths rest on, under concurrent writers (SECONDS=.. SEED=..)
 	@$(CARGO) run --quiet --package harness --bin revisions -- "$(SECONDS)" "$(SEED)"

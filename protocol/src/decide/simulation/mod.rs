@@ -416,7 +416,19 @@ fn the_target_converges_and_the_report_is_true() {
     (0..SEEDS).for_each(replay);
 }
 
-/// To replay a seed that a failure printed, put it here.
+/// `make simulation SEED=..`; without a seed there is nothing to do.
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one argument that a test can be given"
+)]
+fn the_seed_of_the_command_line_passes() {
+    if let Some(seed) = std::env::var("SEED").ok().filter(|seed| !seed.is_empty()) {
+        replay(seed.parse().expect("SEED is a number"));
+    }
+}
+
+/// Seeds that a failure has printed stay here.
 #[test]
 fn seeds_that_failed_once_pass() {
     // A resolved phantom's entry superseded a logged write that came afterwards.
