@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use control::report::{DivergenceDetail, Report, Since};
+use control::report::{Divergence, DivergenceDetail, Page, Report, Since};
 use control::status::StatusFacts;
 use control::{ControlError, Dsn, Side};
 use serde::de::DeserializeOwned;
@@ -76,6 +76,20 @@ impl Target {
                 };
                 fetch(api, &path).await?.ok_or_else(|| no_target(api))
             }
+        }
+    }
+
+    /// Some divergences in the order of their numbers. Only from the target itself: the endpoint is
+    /// asked for it by others.
+    pub(crate) async fn page(&mut self, wanted: &Page) -> Result<Vec<Divergence>, Failure> {
+        match self {
+            Self::Database { dsn, client } => {
+                ask(dsn, client, async |client| {
+                    control::report::page(client, wanted).await
+                })
+                .await
+            }
+            Self::Api(api) => Err(no_target(api)),
         }
     }
 

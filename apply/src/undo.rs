@@ -177,8 +177,11 @@ fn lock(kept: &Kept) -> String {
 /// The entry, the journal and the divergence afterwards. An entry without an operation that is not
 /// verified: it supersedes nothing, and a logged change that lacks columns does not trust the row.
 fn record(kept: &Kept, id: i64, row: &RowSql) -> String {
-    let of_row =
-        |value: &Option<String>| value.as_ref().map_or("NULL".to_owned(), |it| literal(it));
+    let of_row = |value: &Option<String>| {
+        value
+            .as_ref()
+            .map_or_else(|| "NULL".to_owned(), |it| literal(it))
+    };
     format!(
         r#"UPDATE segue.row_rev AS held
            SET op_id = NULL, xid = NULL, from_log = true, verified = false, tombstone = {tombstone},
@@ -282,13 +285,11 @@ async fn text(
 
 /// The row's text may be of a table that was another one then, or stand against another row now.
 fn about_the_row(error: ConnectionError, id: i64) -> UndoError {
-    match error {
-        ConnectionError::Server { error, .. } => UndoError::NotTaken {
-            id,
-            message: error.message.clone(),
-        },
-        other => UndoError::Connection(other),
+    if let ConnectionError::Server { error, .. } = error {
+        let message = error.message;
+        return UndoError::NotTaken { id, message };
     }
+    UndoError::Connection(error)
 }
 
 fn string(column: Option<&Bytes>) -> Option<String> {

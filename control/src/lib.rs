@@ -9,6 +9,7 @@ pub mod contract;
 pub mod dsn;
 mod error;
 mod names;
+mod redact;
 pub mod repair;
 pub mod report;
 pub mod schema;
@@ -16,6 +17,7 @@ pub mod server;
 pub mod setup;
 mod side;
 pub mod status;
+pub mod table_report;
 pub mod tls;
 
 pub use connect::{Attempts, ConnectCause, ConnectError, connect};

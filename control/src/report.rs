@@ -11,6 +11,7 @@ use tokio_postgres::{Client, Row, Transaction};
 
 use crate::error::ControlError;
 use crate::status::{self, StatusFacts, cannot, unreadable};
+use crate::table_report::{self, TableReport};
 
 /// Divergences listed at most; the summary counts them all. A page with more is no use to anybody.
 pub const DIVERGENCES_MAX: usize = 1000;
@@ -44,6 +45,9 @@ pub struct Report {
     pub divergences: Vec<Divergence>,
     /// Whether there are more than the list holds.
     pub divergences_truncated: bool,
+    /// What became of each table's rows; those with open divergences first.
+    #[serde(default)]
+    pub tables: Vec<TableReport>,
     /// What happened to the machinery, the newest first.
     pub events: Vec<Event>,
     /// The state of the migration at the same moment.
@@ -68,7 +72,7 @@ pub struct Summary {
 }
 
 /// One place where the target was not what the source's log says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Divergence {
     /// Its number in `segue.divergence`.
     pub id: i64,
@@ -183,6 +187,12 @@ pub struct Sample {
     pub verified: f64,
     /// Rows applied so far.
     pub applied: f64,
+    /// Divergences open then, of those that are still on record.
+    #[serde(default)]
+    pub open: f64,
+    /// Divergences found so far.
+    #[serde(default)]
+    pub found: f64,
 }
 
 /// Reads the report of the migration whose target `client` is connected to.
@@ -197,6 +207,7 @@ pub async fn read(client: &mut Client, since: &Since) -> Result<Report, ControlE
         summary: read_summary(&snapshot, &from).await?,
         divergences,
         divergences_truncated,
+        tables: table_report::read(&snapshot).await?,
         events: read_events(&snapshot, &from).await?,
         status: status::read_in(&snapshot).await?,
         samples: read_samples(&snapshot, &from).await?,
@@ -392,8 +403,66 @@ async fn read_samples(snapshot: &Transaction<'_>, from: &str) -> Result<Vec<Samp
         staleness_seconds_p99: row.get(5),
         verified: row.get(6),
         applied: row.get(7),
+        open: 0.0,
+        found: 0.0,
     };
-    Ok(rows.iter().map(sample).collect())
+    let mut samples: Vec<Sample> = rows.iter().map(sample).collect();
+    count_divergences(snapshot, &mut samples).await?;
+    Ok(samples)
+}
+
+/// How many had been found and were open at each sample's time.
+async fn count_divergences(
+    snapshot: &Transaction<'_>,
+    samples: &mut [Sample],
+) -> Result<(), ControlError> {
+    let sql = "SELECT ARRAY (SELECT extract(epoch FROM detected_at)::float8
+                             FROM segue.divergence ORDER BY 1),
+                      ARRAY (SELECT extract(epoch FROM repaired_at)::float8
+                             FROM segue.divergence
+                             WHERE repaired_at IS NOT NULL AND state <> 'open' ORDER BY 1)";
+    let row = snapshot.query_one(sql, &[]).await;
+    let row = row.map_err(cannot("read when divergences were open"))?;
+    let (found, over): (Vec<f64>, Vec<f64>) = (row.get(0), row.get(1));
+    for sample in samples {
+        let until = |times: &[f64]| times.partition_point(|at| *at <= sample.at_seconds) as f64;
+        let (found, over) = (until(&found), until(&over));
+        sample.found = found;
+        sample.open = (found - over).max(0.0);
+    }
+    Ok(())
+}
+
+/// Which divergences are wanted, a page at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Page {
+    /// `open`, `repaired` or `ignored`; any if none is given.
+    pub state: Option<String>,
+    /// A table's canonical name; any if none is given.
+    pub table: Option<String>,
+    /// Only those with a greater number.
+    pub after: i64,
+    /// So many at most.
+    pub limit: usize,
+}
+
+/// Divergences in the order of their numbers.
+pub async fn page(client: &mut Client, page: &Page) -> Result<Vec<Divergence>, ControlError> {
+    let snapshot = status::snapshot(client).await?;
+    let sql = format!(
+        "{} WHERE d.id > $1 AND d.state = coalesce($2, d.state)
+         AND d.\"table\" = coalesce($3, d.\"table\") ORDER BY d.id LIMIT {}",
+        select_divergence(),
+        page.limit.min(DIVERGENCES_MAX)
+    );
+    let rows = snapshot
+        .query(&sql, &[&page.after, &page.state, &page.table])
+        .await
+        .map_err(cannot("read the divergences"))?;
+    rows.iter()
+        .map(divergence)
+        .collect::<Result<_, _>>()
+        .map_err(unreadable("a divergence"))
 }
 
 #[cfg(test)]

@@ -125,10 +125,7 @@ pub(crate) async fn run(
     applier.arm().await?;
     applier.load_stopped().await?;
     let oids = applier.compare_catalogs().await?;
-    applier.retention = config.retention;
-    applier
-        .recall_repairs(config.repair, config.max_repairs)
-        .await?;
+    applier.recall_repairs(config).await?;
     applier.load_owed().await?;
     let foreign = start_foreign(config, &names, &mut applier).await?;
     begun();

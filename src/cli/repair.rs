@@ -25,7 +25,7 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Let a table's repairs go on that have stopped at max_repairs, with a whole new share
+    /// Let a table's repairs go on that have stopped at `max_repairs`, with a whole new share
     #[command(
         after_help = "Examples:\n  segue repair resume public.item\n  segue repair resume --all"
     )]
@@ -108,6 +108,10 @@ async fn connect(dsn: &control::Dsn) -> Result<tokio_postgres::Client, Failure> 
     Ok(client)
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "for `map_err`, which gives it away"
+)]
 fn failure(error: ControlError) -> Failure {
     Failure::with_code(&error, error.exit_code())
 }

@@ -8,6 +8,7 @@ use crate::exit::{Exit, Failure};
 use crate::target::Target;
 use crate::{output, render};
 use clap::{Args, Subcommand};
+use control::report::DivergenceDetail;
 
 #[derive(Debug, Args)]
 #[command(
@@ -18,6 +19,7 @@ Examples:
   segue report --since 2h --html report.html
   segue report --json | jq .summary
   segue report show 17
+  segue report --html for-all.html --redact
   segue report --api http://127.0.0.1:9188
 
 Ends with 3 while divergences are open. Reads the target only, and works while every other part is
@@ -43,6 +45,9 @@ struct List {
     /// Only what was found since: a time (2026-11-23T15:00:00Z) or an age (90s, 15min, 2h, 7d)
     #[arg(long, value_name = "T")]
     since: Option<String>,
+    /// Leave rows' contents out, keys too: for people who may not see them
+    #[arg(long)]
+    redact: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -55,6 +60,9 @@ enum Command {
         /// Print one JSON object
         #[arg(long)]
         json: bool,
+        /// Leave the row's contents out
+        #[arg(long)]
+        redact: bool,
     },
 }
 
@@ -63,7 +71,13 @@ impl Arguments {
         let mut target = self.from.target(context)?;
         block_on(async {
             match self.command {
-                Some(Command::Show { id, json }) => show(&mut target, id, json).await,
+                Some(Command::Show { id, json, redact }) => {
+                    let mut found = find(&mut target, id).await?;
+                    if redact {
+                        found.redact();
+                    }
+                    show(&found, json)
+                }
                 None => self.list.print(&mut target).await,
             }
         })
@@ -72,7 +86,10 @@ impl Arguments {
 
 impl List {
     async fn print(&self, target: &mut Target) -> Result<Exit, Failure> {
-        let report = target.report(self.since.as_deref()).await?;
+        let mut report = target.report(self.since.as_deref()).await?;
+        if self.redact {
+            report.redact();
+        }
         match &self.html {
             Some(path) => {
                 write(path, &render::page::html(&report))?;
@@ -86,16 +103,20 @@ impl List {
     }
 }
 
-async fn show(target: &mut Target, id: i64, json: bool) -> Result<Exit, Failure> {
-    let Some(found) = target.divergence(id).await? else {
-        return Err(Failure::failed(format!(
+async fn find(target: &mut Target, id: i64) -> Result<DivergenceDetail, Failure> {
+    let found = target.divergence(id).await?;
+    found.ok_or_else(|| {
+        Failure::failed(format!(
             "there is no divergence {id}; `segue report` lists them"
-        )));
-    };
+        ))
+    })
+}
+
+fn show(found: &DivergenceDetail, json: bool) -> Result<Exit, Failure> {
     if json {
-        output::json(&found)?;
+        output::json(found)?;
     } else {
-        output::text(&render::report::detail(&found))?;
+        output::text(&render::report::detail(found))?;
     }
     let open = i64::from(found.divergence.state == "open");
     Ok(Exit::of_open(open))

@@ -3,6 +3,8 @@
 //! Pure: facts in, text out. Everything that comes from a database is made harmless on its way:
 //! control characters for a terminal, markup for a page.
 
+#[cfg(test)]
+mod golden;
 pub(crate) mod page;
 mod plot;
 pub(crate) mod report;
@@ -18,6 +20,9 @@ use protocol::revision::Revision;
 
 /// Seconds without a report after which the reconciler counts as silent; it reports once a second.
 pub(crate) const SILENCE_SECONDS: u32 = 10;
+
+/// Characters in a line of prose.
+const LINE_WIDTH: usize = 90;
 
 /// What stands where nothing is known.
 const UNKNOWN: &str = "–";
@@ -134,6 +139,21 @@ fn value_text(value: &serde_json::Value) -> String {
         | serde_json::Value::Array(_)
         | serde_json::Value::Object(_) => value.to_string(),
     }
+}
+
+/// Text in lines that fit a screen, with `joint` between them.
+fn wrapped(text: &str, joint: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + word.chars().count() < LINE_WIDTH => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            Some(_) | None => lines.push(word.to_owned()),
+        }
+    }
+    lines.join(joint)
 }
 
 /// Text without control characters, and without those that turn the direction of writing round.

@@ -1,9 +1,10 @@
 //! The divergence report as one self-contained page: no script, nothing fetched, light and dark.
 
 use control::report::{Divergence, Event, Report, Sample};
+use control::table_report::TableReport;
 
 use super::plot::{Mark, Plot, Scale, Series, Times};
-use super::report::{columns, headline};
+use super::report::{columns, headline, written_by};
 use super::{
     SILENCE_SECONDS, UNKNOWN, bytes, count, count_signed, escape, or_unknown, plural, push,
     reasons, revision, seconds, short, status, value_text,
@@ -71,6 +72,7 @@ pub(crate) fn html(report: &Report) -> String {
     tiles(&mut page, report);
     plots(&mut page, report);
     divergences(&mut page, report);
+    tables(&mut page, report);
     mirror(&mut page, report);
     events(&mut page, &report.events);
     glossary(&mut page);
@@ -190,7 +192,7 @@ fn plots(page: &mut String, report: &Report) {
     );
 }
 
-fn all_plots<'a>(samples: &[Sample], times: &'a Times) -> [Plot<'a>; 4] {
+fn all_plots<'a>(samples: &[Sample], times: &'a Times) -> [Plot<'a>; 5] {
     let series = |name, class, value: fn(&Sample) -> Option<f64>| Series {
         name,
         class,
@@ -237,6 +239,15 @@ fn all_plots<'a>(samples: &[Sample], times: &'a Times) -> [Plot<'a>; 4] {
             vec![
                 rate("verified", "a", |it| it.verified),
                 rate("applied", "b", |it| it.applied),
+            ],
+        ),
+        plot(
+            "Divergences: open, and found so far",
+            Scale::Linear,
+            short,
+            vec![
+                series("found", "b", |it| Some(it.found)),
+                series("open", "a", |it| Some(it.open)),
             ],
         ),
     ]
@@ -328,12 +339,21 @@ fn divergence(page: &mut String, found: &Divergence) {
             "<td>{}{}<td>{}<td class=\"word\">source {}<br>target {}<br><code>{}</code></tr>\n",
             moment(&found.detected_at),
             found.repaired_at.as_deref().map(moment).unwrap_or_default(),
-            escape(found.repair.as_deref().unwrap_or(UNKNOWN)),
+            repair(found),
             titled(found.source_rev.as_deref()),
             titled(found.target_rev.as_deref()),
             escape(found.op_id.as_deref().unwrap_or(UNKNOWN)),
         ),
     );
+}
+
+/// What was done about it, and who had written it.
+fn repair(found: &Divergence) -> String {
+    let words = escape(found.repair.as_deref().unwrap_or(UNKNOWN));
+    match &found.written_by {
+        Some(author) => format!("{words}<br><small>{}</small>", escape(&written_by(author))),
+        None => words,
+    }
 }
 
 /// A time with its day made faint.
@@ -353,6 +373,60 @@ fn titled(decimal: Option<&str>) -> String {
         escape(decimal.unwrap_or_default()),
         escape(&revision(decimal))
     )
+}
+
+/// A bar for each table: how much of it the mirror brought, the log brought, and was repaired.
+fn tables(page: &mut String, report: &Report) {
+    if report.tables.is_empty() {
+        return;
+    }
+    page.push_str(
+        "<h2>Tables</h2><div class=\"wide\"><table><thead><tr><th>Table<th>Verified<th>Applied\
+         <th>Repaired<th>Held back<th>Open<th>Verified, applied, repaired<th>Applied because</tr>\
+         </thead><tbody>\n",
+    );
+    for table in &report.tables {
+        push(
+            page,
+            format_args!(
+                "<tr><td class=\"row\">{}<td class=\"number\">{}<td class=\"number\">{}\
+                 <td class=\"number\">{}<td class=\"number\">{}<td class=\"number\">{}<td>{}<td>{}</tr>\n",
+                escape(&table.table),
+                count_signed(table.verified),
+                count_signed(table.applied),
+                count_signed(table.repaired),
+                count_signed(table.held),
+                count_signed(table.open_divergences),
+                bar(table),
+                escape(&reasons(&table.applied_why)),
+            ),
+        );
+    }
+    page.push_str("</tbody></table></div>\n");
+}
+
+fn bar(table: &TableReport) -> String {
+    const WIDTH: f64 = 160.0;
+    let parts = [
+        ("a", table.verified),
+        ("b", table.applied),
+        ("bad", table.repaired + table.held),
+    ];
+    let total = parts.iter().map(|(_, count)| *count).sum::<i64>().max(1) as f64;
+    let mut bar = format!("<svg class=\"bar\" width=\"{WIDTH}\" height=\"10\" role=\"img\">");
+    let mut left = 0.0;
+    for (class, count) in parts {
+        let width = count as f64 / total * WIDTH;
+        push(
+            &mut bar,
+            format_args!(
+                "<rect x=\"{left:.1}\" width=\"{width:.1}\" height=\"10\" fill=\"var(--{class})\"/>"
+            ),
+        );
+        left += width;
+    }
+    bar.push_str("</svg>");
+    bar
 }
 
 fn mirror(page: &mut String, report: &Report) {

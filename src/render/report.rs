@@ -1,9 +1,15 @@
 //! The divergence report as text.
 
-use control::report::{Columns, Divergence, DivergenceDetail, Report};
+use control::report::{Author, Columns, Divergence, DivergenceDetail, Proposal, Report};
+use control::table_report::TableReport;
 
-use super::{SILENCE_SECONDS, UNKNOWN, key, plain, plural, push, reasons, revision, status};
+use super::{
+    SILENCE_SECONDS, UNKNOWN, count, count_signed, key, percentiles, plain, plural, push, reasons,
+    revision, status,
+};
 
+/// Tables shown at most; `--json` and `--html` have more.
+const TABLES_SHOWN: usize = 20;
 /// Events shown at most; `--json` and `--html` have more.
 const EVENTS_SHOWN: usize = 20;
 
@@ -46,6 +52,8 @@ pub(crate) fn text(report: &Report) -> String {
             format_args!("  by kind     {}\n", reasons(&summary.by_kind)),
         );
     }
+    transactions(&mut text, report);
+    tables(&mut text, &report.tables);
     text.push('\n');
     for found in &report.divergences {
         divergence(&mut text, found);
@@ -65,8 +73,29 @@ pub(crate) fn detail(detail: &DivergenceDetail) -> String {
         text.push_str("\n  nothing was written for it\n");
     }
     for entry in &detail.journal {
-        push(&mut text, format_args!("\n  written {}\n", entry.at));
-        before_and_after(&mut text, entry.before.as_ref(), entry.after.as_ref());
+        let (after, title) = match (&entry.proposed, entry.act.as_str()) {
+            (Proposal::Row(row), _) => (
+                Some(row),
+                "as it was found, and as a repair that is held back would leave it",
+            ),
+            (Proposal::Delete, _) => (
+                None,
+                "as it was found, and as a repair that is held back would leave it",
+            ),
+            (Proposal::None, "undo") => (entry.after.as_ref(), "put back"),
+            (Proposal::None, _) => (entry.after.as_ref(), "written"),
+        };
+        let is_open = detail.divergence.state == "open";
+        if is_open && entry.proposed == Proposal::None && entry.after.is_none() {
+            push(
+                &mut text,
+                format_args!("\n  as it was found {}\n", entry.at),
+            );
+            before_and_after(&mut text, entry.before.as_ref(), entry.before.as_ref());
+        } else {
+            push(&mut text, format_args!("\n  {title} {}\n", entry.at));
+            before_and_after(&mut text, entry.before.as_ref(), after);
+        }
     }
     text
 }
@@ -100,6 +129,87 @@ fn divergence(text: &mut String, found: &Divergence) {
             found.op_id.as_deref().unwrap_or(UNKNOWN)
         ),
     );
+    if let Some(author) = &found.written_by {
+        push(
+            text,
+            format_args!("         {}\n", plain(&written_by(author))),
+        );
+    }
+}
+
+/// Who wrote at the target, in words.
+pub(super) fn written_by(author: &Author) -> String {
+    let origin = match &author.origin {
+        Some(origin) => format!(", with the replication origin {origin}"),
+        None => String::new(),
+    };
+    let at = author.committed_at.as_deref().unwrap_or(UNKNOWN);
+    format!(
+        "written at the target by transaction {}, committed {at}{origin}",
+        author.xid
+    )
+}
+
+/// From capture to proof.
+fn transactions(text: &mut String, report: &Report) {
+    let facts = &report.status;
+    let (mirror, rows) = (&facts.mirror, &facts.rows);
+    push(
+        text,
+        format_args!(
+            "  captured    {} transactions\n  mirrored    {}   {}\n  proven      {}   {}\n",
+            count(mirror.captured),
+            count(mirror.accepted),
+            percentiles(mirror.staleness_seconds_p50, mirror.staleness_seconds_p99),
+            count(facts.proven_transactions),
+            percentiles(facts.proven_seconds_p50, facts.proven_seconds_p99),
+        ),
+    );
+    if rows.unmirrored > 0 {
+        push(
+            text,
+            format_args!(
+                "  unmirrored  {} rows of transactions that no proxy recorded; {} transactions \
+                 the proxies\n              count as left to the log: what is beyond those went \
+                 past the proxies\n",
+                count(rows.unmirrored),
+                count(mirror.deferred.values().sum()),
+            ),
+        );
+    }
+}
+
+fn tables(text: &mut String, tables: &[TableReport]) {
+    let names = tables.iter().take(TABLES_SHOWN).map(|it| plain(&it.table));
+    let width = names.map(|name| name.chars().count()).max();
+    let Some(width) = width.map(|width| width.max("table".len())) else {
+        return;
+    };
+    push(
+        text,
+        format_args!(
+            "\n  {:width$}  {:>11}  {:>11}  {:>9}  {:>6}  {:>6}  applied because\n",
+            "table", "verified", "applied", "repaired", "held", "open"
+        ),
+    );
+    for table in tables.iter().take(TABLES_SHOWN) {
+        push(
+            text,
+            format_args!(
+                "  {:width$}  {:>11}  {:>11}  {:>9}  {:>6}  {:>6}  {}\n",
+                plain(&table.table),
+                count_signed(table.verified),
+                count_signed(table.applied),
+                count_signed(table.repaired),
+                count_signed(table.held),
+                count_signed(table.open_divergences),
+                reasons(&table.applied_why)
+            ),
+        );
+    }
+    if tables.len() > TABLES_SHOWN {
+        text.push_str("  … more with --json or --html\n");
+    }
 }
 
 /// The names of the columns that differ.
@@ -234,7 +344,7 @@ pub(super) mod tests {
                 before: row("by hand"),
                 after: row("a@example.org"),
                 act: "repair".into(),
-                proposed: control::report::Proposal::None,
+                proposed: Proposal::None,
             }],
         };
         let text = super::detail(&detail);

@@ -4,10 +4,11 @@ use control::status::{Gate, Reconciler, StatusFacts, StoppedTable};
 
 use super::{
     bytes, count, count_signed, or_unknown, percentiles, plain, plural, push, reasons, seconds,
+    wrapped,
 };
 
 /// Wide enough for the longest label.
-const LABEL_WIDTH: usize = 11;
+const LABEL_WIDTH: usize = 12;
 
 /// The screen.
 pub(crate) fn text(facts: &StatusFacts, silence_seconds: u32) -> String {
@@ -46,7 +47,10 @@ pub(crate) fn text(facts: &StatusFacts, silence_seconds: u32) -> String {
     rows(&mut screen, facts);
     mirror(&mut screen, facts);
     for sentence in &facts.attention {
-        push(&mut screen.0, format_args!("\n  ! {}\n", plain(sentence)));
+        push(
+            &mut screen.0,
+            format_args!("\n  ! {}\n", wrapped(&plain(sentence), "\n    ")),
+        );
     }
     screen.0
 }
@@ -166,6 +170,17 @@ fn rows(screen: &mut Screen, facts: &StatusFacts) {
     if !rows.applied_why.is_empty() {
         screen.line("  applied", &reasons(&rows.applied_why));
     }
+    if rows.unmirrored > 0 {
+        let deferred: u64 = facts.mirror.deferred.values().sum();
+        screen.line(
+            "  no proxy's",
+            &format!(
+                "{} rows of transactions that no proxy recorded; the proxies left {} to the log",
+                count(rows.unmirrored),
+                count(deferred)
+            ),
+        );
+    }
 }
 
 fn mirror(screen: &mut Screen, facts: &StatusFacts) {
@@ -205,7 +220,7 @@ mod tests {
         let screen = text(&StatusFacts::default(), 10);
         assert!(screen.contains("has never reported"), "{screen}");
         assert!(screen.contains("gate shut"), "{screen}");
-        assert!(screen.contains("lag          –"), "{screen}");
+        assert!(screen.contains("lag           –"), "{screen}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use control::Password;
-use control::report::{Report, Sample};
+use control::report::{Divergence, Report, Sample};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -23,6 +23,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::Readiness;
+use super::query::Query;
 use crate::exit::{Exit, Failure};
 use crate::target::Target;
 
@@ -50,27 +51,33 @@ pub(super) fn router(facts: Arc<Facts>) -> Router {
         .route("/status", get(status))
         .route("/report", get(report))
         .route("/report/{id}", get(divergence))
+        .route("/divergences", get(divergences))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&facts), guard));
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .merge(guarded)
+        .fallback(async || refusal(StatusCode::NOT_FOUND, "there is no such path"))
+        .method_not_allowed_fallback(async || {
+            refusal(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "only GET is answered: nothing is changed here",
+            )
+        })
         .with_state(facts)
 }
 
 async fn guard(State(facts): State<Arc<Facts>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
     match &facts.token {
-        Some(token) if !bears(headers, token) => (
+        Some(token) if !bears(headers, token) => refusal(
             StatusCode::UNAUTHORIZED,
-            "the bearer token is missing or wrong\n",
-        )
-            .into_response(),
-        None if !names_an_address(headers) => (
+            "the bearer token is missing or wrong",
+        ),
+        None if !names_an_address(headers) => refusal(
             StatusCode::FORBIDDEN,
-            "ask by IP address or as localhost, or set http_token_file\n",
-        )
-            .into_response(),
+            "ask by IP address or as localhost, or set http_token_file",
+        ),
         Some(_) | None => next.run(request).await,
     }
 }
@@ -137,35 +144,87 @@ struct WithSamples<'a> {
     samples: &'a [Sample],
 }
 
-/// `?since=2h` as in `segue report --since`.
+/// `?since=2h` as in `segue report --since`, `&redact` as in `--redact`.
 async fn report(State(facts): State<Arc<Facts>>, RawQuery(query): RawQuery) -> Response {
     let Some(target) = &facts.target else {
         return no_target();
     };
-    let query = query.unwrap_or_default();
-    let since = query
-        .split('&')
-        .find_map(|pair| pair.strip_prefix("since="));
-    let report = target.lock().await.report(since).await;
+    let query = Query(query.unwrap_or_default());
+    let mut report = target
+        .lock()
+        .await
+        .report(query.value("since").as_deref())
+        .await;
+    if let (Ok(report), true) = (&mut report, query.has("redact")) {
+        report.redact();
+    }
     answer(report.as_ref().map(|report| WithSamples {
         report,
         samples: &report.samples,
     }))
 }
 
-/// As `segue report show`.
-async fn divergence(State(facts): State<Arc<Facts>>, Path(id): Path<i64>) -> Response {
+/// As `segue report show`, `?redact` as there.
+async fn divergence(
+    State(facts): State<Arc<Facts>>,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Response {
     let Some(target) = &facts.target else {
         return no_target();
     };
-    match target.lock().await.divergence(id).await {
-        Ok(None) => (StatusCode::NOT_FOUND, "there is no such divergence\n").into_response(),
+    let Ok(id) = id.parse() else {
+        return refusal(StatusCode::BAD_REQUEST, "a divergence has a number");
+    };
+    let query = Query(query.unwrap_or_default());
+    let mut found = target.lock().await.divergence(id).await;
+    if let (Ok(Some(found)), true) = (&mut found, query.has("redact")) {
+        found.redact();
+    }
+    match found {
+        Ok(None) => refusal(StatusCode::NOT_FOUND, "there is no such divergence"),
         found => answer(found.as_ref()),
     }
 }
 
+/// A page of divergences, and where the next one begins.
+#[derive(Serialize)]
+struct Divergences {
+    divergences: Vec<Divergence>,
+    /// For `?after=`; none if there are no more.
+    next_after: Option<i64>,
+}
+
+/// `?state=open&table=public.item&after=17&limit=100&redact`, in the order of their numbers.
+async fn divergences(State(facts): State<Arc<Facts>>, RawQuery(query): RawQuery) -> Response {
+    let Some(target) = &facts.target else {
+        return no_target();
+    };
+    let query = Query(query.unwrap_or_default());
+    let page = match query.page() {
+        Ok(page) => page,
+        Err(problem) => return refusal(StatusCode::BAD_REQUEST, problem),
+    };
+    let mut found = target.lock().await.page(&page).await;
+    if let (Ok(found), true) = (&mut found, query.has("redact")) {
+        found.iter_mut().for_each(Divergence::redact);
+    }
+    answer(found.as_ref().map(|found| {
+        Divergences {
+            next_after: (found.len() == page.limit)
+                .then(|| found.last().map(|last| last.id))
+                .flatten(),
+            divergences: found.clone(),
+        }
+    }))
+}
+
 fn no_target() -> Response {
-    (StatusCode::NOT_FOUND, "there is no target\n").into_response()
+    refusal(StatusCode::NOT_FOUND, "there is no target")
+}
+
+fn refusal(code: StatusCode, sentence: &str) -> Response {
+    (code, json(&serde_json::json!({ "error": sentence }))).into_response()
 }
 
 fn answer(facts: Result<impl Serialize, &Failure>) -> Response {

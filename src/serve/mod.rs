@@ -9,6 +9,7 @@ mod live;
 mod logging;
 mod metrics;
 mod parts;
+mod query;
 mod signals;
 #[cfg(test)]
 mod tests;

@@ -109,9 +109,44 @@ async fn the_endpoint_says_what_the_commands_say() {
     assert_eq!(found["journal"][0]["before"]["name"], "by hand");
     assert_eq!(found["journal"][0]["after"]["name"], "a");
     assert_eq!(get(port, "/report/999999", "").await.0, 404);
+    pages_and_refusals(port, &id).await;
     assert_eq!(get(port, "/report?since=nonsense", "").await.0, 400);
     commands_agree(&ground, &format!("http://{address}"), &report, &id).await;
     assert_eq!(segue.terminate().await.unwrap(), 0);
+}
+
+/// Divergences come in pages, values go where they are not to be seen, and whatever goes wrong is
+/// said in JSON.
+async fn pages_and_refusals(port: u16, id: &str) {
+    let path = "/divergences?state=repaired&table=public.item&limit=1";
+    let page = get_json(port, path).await;
+    assert_eq!(page["divergences"][0]["id"].to_string(), id, "{page:#}");
+    assert_eq!(page["next_after"].to_string(), id, "{page:#}");
+    let next = get_json(port, &format!("{path}&after={id}")).await;
+    assert_eq!(next["divergences"], serde_json::json!([]), "{next:#}");
+    assert!(next["next_after"].is_null(), "{next:#}");
+    for path in [
+        format!("/report/{id}?redact"),
+        "/report?redact".to_owned(),
+        "/divergences?redact".to_owned(),
+    ] {
+        let (_, body) = get(port, &path, "").await;
+        assert!(body.contains("[redacted]"), "{path}: {body}");
+        assert!(!body.contains("by hand"), "{path}: {body}");
+    }
+    for (path, code) in [
+        ("/nowhere", 404),
+        ("/report/999999", 404),
+        ("/report/first", 400),
+        ("/report?since=nonsense", 400),
+        ("/divergences?limit=0", 400),
+        ("/divergences?state=lost", 400),
+    ] {
+        let (status, body) = get(port, path, "").await;
+        assert_eq!(status, code, "{path}: {body}");
+        let error: Value = serde_json::from_str(&body).unwrap();
+        assert!(error["error"].is_string(), "{path}: {body}");
+    }
 }
 
 /// The same through the commands, where only the endpoint can be reached.

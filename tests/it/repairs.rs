@@ -107,6 +107,7 @@ async fn a_mirror_that_lies_is_held_to_the_limit_and_its_rows_stay_unproven() {
     ground
         .target_shows("SELECT count(*) FROM segue.row_rev WHERE NOT verified", "1")
         .await;
+    ground.status_reaches("/stopped_repairs/0/held", 1).await;
     let resumed = ground.launch.run_to_end(&["repair", "resume", "--all"]);
     assert_eq!(resumed.await.unwrap().code, 0);
     found(&ground, "repaired", &Value::Null, 2).await;
@@ -133,10 +134,11 @@ async fn a_dry_run_writes_nothing_and_says_what_it_would_write() {
         assert_eq!(code, 3);
         assert!(shown["written_by"]["xid"].is_number(), "{shown:#}");
         assert!(shown["written_by"]["committed_at"].is_string(), "{shown:#}");
-        let value = match &shown["journal"][0]["proposed"] {
-            Value::String(word) => word.clone(),
-            row => row["row"]["name"].as_str().unwrap().to_owned(),
-        };
+        let proposal = &shown["journal"][0]["proposed"];
+        let word = proposal
+            .as_str()
+            .or_else(|| proposal["row"]["name"].as_str());
+        let value = word.unwrap().to_owned();
         proposed.push((one["key"]["id"].as_str().unwrap().to_owned(), value));
     }
     proposed.sort();
@@ -210,4 +212,40 @@ async fn a_row_that_was_written_since_its_repair_is_not_put_back() {
     assert_eq!(refused.code, 4, "{refused:?}");
     assert!(refused.errors.contains("written since"), "{refused:?}");
     ground.bed.converged().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_over_goes_in_time_and_what_is_open_stays() {
+    let ground = Ground::new(SCHEMA).await;
+    let target = &ground.bed.target;
+    target
+        .execute(
+            "INSERT INTO segue.divergence
+                 (\"table\", key, key_columns, kind, state, detected_at, repaired_at)
+             SELECT 'public.item', '\\x00', '{}', 'missing_row', state,
+                    clock_timestamp() - age, clock_timestamp() - age
+             FROM (VALUES ('open', interval '100 days'), ('repaired', '100 days'),
+                          ('ignored', '100 days'), ('repaired', '1 day')) AS old (state, age);
+             INSERT INTO segue.journal (divergence, \"table\", key)
+             SELECT id, \"table\", key FROM segue.divergence;
+             INSERT INTO segue.event (at, kind, text)
+             VALUES (clock_timestamp() - interval '100 days', 'old', ''), (DEFAULT, 'new', '');
+             INSERT INTO segue.op (op_id, proxy, outcome, mirrored_at)
+             VALUES (gen_random_uuid(), gen_random_uuid(), 'deferred',
+                     clock_timestamp() - interval '1 hour');
+             INSERT INTO segue.sample (at, lag_bytes, lag_seconds, verified, applied, repaired)
+             VALUES (clock_timestamp() - interval '2 days', 0, 0, 0, 0, 0)",
+        )
+        .await
+        .unwrap();
+    let _segue = reconciler(&ground, &["--retention", "90d"]).await;
+    let left = "SELECT string_agg(state, ' ' ORDER BY id) FROM segue.divergence";
+    ground.target_shows(left, "open repaired").await;
+    let journal = "SELECT count(*) FROM segue.journal";
+    ground.target_shows(journal, "2").await;
+    let old = "SELECT (SELECT count(*) FROM segue.event WHERE kind = 'old')
+                    + (SELECT count(*) FROM segue.op)
+                    + (SELECT count(*) FROM segue.sample
+                       WHERE at < clock_timestamp() - interval '1 day')";
+    ground.target_shows(old, "0").await;
 }

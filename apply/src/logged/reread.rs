@@ -213,10 +213,7 @@ impl LoggedWriter {
             }
             let is_repair = differs && (is_phantom || known);
             let permission = is_repair.then(|| repairs.ask(fresh.key.table(), now));
-            let hold = match permission {
-                Some(Permission::Held(hold)) => Some(hold),
-                Some(Permission::Granted) | None => None,
-            };
+            let hold = permission.and_then(Permission::hold);
             let settled = match (differs, permission) {
                 (false, _) => Settled::Equal,
                 (true, None) => Settled::Written,

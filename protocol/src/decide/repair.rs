@@ -38,6 +38,16 @@ pub enum Permission {
     Held(Hold),
 }
 
+impl Permission {
+    /// Why it is held back, if it is.
+    pub const fn hold(self) -> Option<Hold> {
+        match self {
+            Self::Granted => None,
+            Self::Held(hold) => Some(hold),
+        }
+    }
+}
+
 /// Why a repair is held back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hold {

@@ -209,10 +209,10 @@ impl Applier<'_> {
             let name = &self.contract.table(*table)?.name;
             Some((*table, literal(name)))
         });
-        let names: BTreeMap<TableIndex, String> = named.collect();
+        let literals: BTreeMap<TableIndex, String> = named.collect();
         let counts = self.stats.tables().iter();
         let rows = counts.filter_map(|((table, verdict, why), count)| {
-            let name = names.get(table)?;
+            let name = literals.get(table)?;
             Some(format!("({name}, '{verdict}', '{why}', {count})"))
         });
         let rows: Vec<String> = rows.collect();
@@ -244,7 +244,8 @@ impl Applier<'_> {
         }))
     }
 
-    /// Takes away what is old or too much. What is open stays, however old it is.
+    /// Takes away what is old or too much. What is open stays, however old it is. The journal goes
+    /// with its divergence by a statement: in this session no foreign key does anything.
     async fn tidy(&mut self) -> Result<(), ReconcilerError> {
         let seconds = self.retention.as_secs();
         self.execute(&format!(
@@ -255,11 +256,14 @@ impl Applier<'_> {
              DELETE FROM segue.proxy WHERE lease < clock_timestamp() - interval '1 day'; \
              DELETE FROM segue.event WHERE at < clock_timestamp() - interval '{seconds} seconds' \
                  OR id <= (SELECT max(id) - {EVENTS_MAX} FROM segue.event); \
-             DELETE FROM segue.divergence WHERE id IN ( \
-                 SELECT id FROM segue.divergence WHERE state <> 'open' \
-                 AND (detected_at < clock_timestamp() - interval '{seconds} seconds' \
-                      OR id <= (SELECT max(id) - {DIVERGENCES_MAX} FROM segue.divergence)) \
-                 ORDER BY id LIMIT {REMOVED_MAX})"
+             WITH gone AS ( \
+                 DELETE FROM segue.divergence WHERE id IN ( \
+                     SELECT id FROM segue.divergence WHERE state <> 'open' \
+                     AND (detected_at < clock_timestamp() - interval '{seconds} seconds' \
+                          OR id <= (SELECT max(id) - {DIVERGENCES_MAX} FROM segue.divergence)) \
+                     ORDER BY id LIMIT {REMOVED_MAX}) \
+                 RETURNING id) \
+             DELETE FROM segue.journal WHERE divergence IN (SELECT id FROM gone)"
         ))
         .await
     }

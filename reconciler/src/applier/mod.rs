@@ -103,7 +103,7 @@ pub(crate) struct Applier<'a> {
     /// Tables whose repairs have stopped, as `segue.repair_limit` has them.
     stopped: HashSet<TableIndex>,
     /// How long what is over is kept.
-    pub(crate) retention: Duration,
+    retention: Duration,
 }
 
 /// Which migration this is.

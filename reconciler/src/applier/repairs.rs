@@ -6,20 +6,19 @@ use std::time::Duration;
 
 use apply::logged::{WRITTEN_AGAIN, WRITTEN_BY_LOG};
 use protocol::contract::TableIndex;
-use protocol::decide::repair::{Limit, Policy, Repairs};
+use protocol::decide::repair::{Policy, Repairs};
 
 use super::Applier;
 use super::housekeeping::{literal, text};
+use crate::Config;
 use crate::error::ReconcilerError;
 
 impl Applier<'_> {
     /// Takes up what earlier processes have repaired, so that one that dies and starts again does
     /// not begin a new share each time.
-    pub(crate) async fn recall_repairs(
-        &mut self,
-        policy: Policy,
-        limit: Option<Limit>,
-    ) -> Result<(), ReconcilerError> {
+    pub(crate) async fn recall_repairs(&mut self, config: &Config) -> Result<(), ReconcilerError> {
+        let (policy, limit) = (config.repair, config.max_repairs);
+        self.retention = config.retention;
         self.writer.repairs().replace(Repairs::new(policy, limit));
         if policy == Policy::Dry {
             tracing::warn!("repairs are only reported (repair = dry)");
@@ -58,16 +57,17 @@ impl Applier<'_> {
     /// Says which tables' repairs have stopped, and hears which may go on.
     pub(super) async fn keep_repairs(&mut self) -> Result<(), ReconcilerError> {
         let stopped: Vec<TableIndex> = self.writer.repairs().stopped().collect();
-        let begun = stopped.iter().filter(|table| !self.stopped.contains(table));
-        for table in begun.copied().collect::<Vec<_>>() {
-            self.stop_repairs(table).await?;
+        for table in stopped {
+            if !self.stopped.contains(&table) {
+                self.stop_repairs(table).await?;
+            }
         }
         if !self.stopped.is_empty() {
             let on_record = self.stopped_on_record().await?;
-            let resumed = self.stopped.iter();
-            let resumed = resumed.filter(|table| !on_record.contains(table)).copied();
-            for table in resumed.collect::<Vec<_>>() {
-                self.resume_repairs(table).await?;
+            for table in self.stopped.clone() {
+                if !on_record.contains(&table) {
+                    self.resume_repairs(table).await?;
+                }
             }
         }
         crate::metrics::repairs_stopped(self.stopped.len());

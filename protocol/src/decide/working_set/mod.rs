@@ -229,18 +229,14 @@ impl WorkingSet {
                 row: &write.row,
             };
             let verdict = reconcile(slot.entry.as_ref(), slot.row.as_ref(), logged);
-            let target_rev = slot.entry.as_ref().map(|entry| entry.rev);
             let entry = slot.entry.as_ref();
+            let target_rev = entry.map(|entry| entry.rev);
             let is_own = entry.is_some_and(|held| held.op_id == Some(operation.op_id));
             let differing = differing(slot.row.as_ref(), &write.row);
             let table = write.key.table();
-            let hold = match &verdict {
-                Verdict::Diverged { .. } if is_whole => match self.repairs.ask(table, self.now) {
-                    Permission::Granted => None,
-                    Permission::Held(hold) => Some(hold),
-                },
-                _ => None,
-            };
+            let is_repair = is_whole && matches!(verdict, Verdict::Diverged { .. });
+            let asked = is_repair.then(|| self.repairs.ask(table, self.now));
+            let hold = asked.and_then(Permission::hold);
             if hold.is_none() && slot.settle(operation, rev, write, &verdict) {
                 self.writes += 1;
                 slot.written = Some(self.writes);
@@ -256,18 +252,8 @@ impl WorkingSet {
                 hold,
             };
             match verdict {
-                Verdict::Superseded => {
-                    self.net.tally.superseded += 1;
-                    self.net.tally.of_table(table, "superseded", "");
-                }
-                Verdict::Verified if is_own => {
-                    self.net.tally.verified += 1;
-                    self.net.tally.of_table(table, "verified", "");
-                }
-                Verdict::Verified => {
-                    self.net.tally.unchanged += 1;
-                    self.net.tally.of_table(table, "unchanged", "");
-                }
+                Verdict::Superseded => self.net.tally.superseded(table),
+                Verdict::Verified => self.net.tally.equal(table, is_own),
                 Verdict::Diverged {
                     kind,
                     columns,
@@ -277,22 +263,12 @@ impl WorkingSet {
                         let found = finding(FindingKind::Wrong(kind), columns, repair);
                         self.net.findings.push(found);
                     }
-                    if hold.is_some() {
+                    if hold.is_none() {
+                        self.net.mend(write, (repair, kind), operation);
+                    } else {
                         // The entry stays as it is: nobody vouches for it.
-                        self.net.tally.held += 1;
-                        self.net.tally.of_table(table, "held", "");
+                        self.net.tally.held(table);
                         self.net.owe(write, OwedWhy::Held, operation);
-                        continue;
-                    }
-                    match (repair, kind) {
-                        (Repair::Reread, Difference::MissingRow) => {
-                            self.net.owe(write, OwedWhy::PartialWithoutRow, operation);
-                        }
-                        (Repair::Reread, _) => {
-                            self.net.tally.mend(table, is_whole);
-                            self.net.owe(write, OwedWhy::PartialOverWrong, operation);
-                        }
-                        (Repair::Write, _) => self.net.tally.mend(table, is_whole),
                     }
                 }
                 Verdict::Applied { why } => {
@@ -301,17 +277,16 @@ impl WorkingSet {
                     if label == UNMIRRORED {
                         *unmirrored.entry(table).or_default() += 1;
                     }
-                    if is_lost {
-                        let found = finding(FindingKind::LostMirror, differing, Repair::Write);
-                        self.net.findings.push(found);
-                    }
+                    let lost =
+                        is_lost.then(|| finding(FindingKind::LostMirror, differing, Repair::Write));
+                    self.net.findings.extend(lost);
                 }
                 Verdict::Owed { why } => self.net.owe(write, why, operation),
             }
         }
-        let unmirrored = unmirrored.into_iter();
-        let unmirrored = unmirrored.map(|(table, rows)| (operation.op_id, table, rows));
-        self.net.unmirrored.extend(unmirrored);
+        let rows = unmirrored.into_iter();
+        let rows = rows.map(|(table, rows)| (operation.op_id, table, rows));
+        self.net.unmirrored.extend(rows);
         Ok(())
     }
 
@@ -368,6 +343,26 @@ impl WorkingSet {
 }
 
 impl Tally {
+    fn superseded(&mut self, table: TableIndex) {
+        self.superseded += 1;
+        self.of_table(table, "superseded", "");
+    }
+
+    fn equal(&mut self, table: TableIndex, is_own: bool) {
+        if is_own {
+            self.verified += 1;
+            self.of_table(table, "verified", "");
+        } else {
+            self.unchanged += 1;
+            self.of_table(table, "unchanged", "");
+        }
+    }
+
+    fn held(&mut self, table: TableIndex) {
+        self.held += 1;
+        self.of_table(table, "held", "");
+    }
+
     /// Of a piece it cannot be told whether the mirror was wrong or had a later version.
     fn mend(&mut self, table: TableIndex, is_whole: bool) {
         if is_whole {
@@ -391,6 +386,25 @@ impl Tally {
 }
 
 impl Net {
+    fn mend(
+        &mut self,
+        write: &LoggedWrite,
+        (repair, kind): (Repair, Difference),
+        operation: &Operation,
+    ) {
+        let (table, is_whole) = (write.key.table(), operation.extent == Extent::Whole);
+        match (repair, kind) {
+            (Repair::Reread, Difference::MissingRow) => {
+                self.owe(write, OwedWhy::PartialWithoutRow, operation);
+            }
+            (Repair::Reread, Difference::ExtraRow | Difference::DifferentRow) => {
+                self.tally.mend(table, is_whole);
+                self.owe(write, OwedWhy::PartialOverWrong, operation);
+            }
+            (Repair::Write, _) => self.tally.mend(table, is_whole),
+        }
+    }
+
     fn owe(&mut self, write: &LoggedWrite, why: OwedWhy, operation: &Operation) {
         *self.tally.owed_why.entry(why.label()).or_default() += 1;
         self.owed.push(OwedRow {

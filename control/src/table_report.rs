@@ -1,0 +1,104 @@
+//! What became of the rows of each table, as the reconciler has counted them since setup.
+//!
+//! Does not count: the reconciler adds to `segue.table_count` once a second.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use tokio_postgres::Transaction;
+
+use crate::error::ControlError;
+use crate::status::cannot;
+
+/// Tables listed at most: those with the most open divergences, then the busiest.
+const TABLES_MAX: i64 = 500;
+
+/// One table's account. The field names are the JSON names.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TableReport {
+    /// Its canonical name.
+    pub table: String,
+    /// Rows that the mirror had brought, and the log found equal.
+    pub verified: i64,
+    /// Rows that were equal, and nothing tells that the mirror had brought them.
+    pub unchanged: i64,
+    /// Rows that the log brought.
+    pub applied: i64,
+    /// Rows that were put right.
+    pub repaired: i64,
+    /// Rows whose repair was held back, each time it was.
+    pub held: i64,
+    /// Rows of which a newer version stood there already.
+    pub superseded: i64,
+    /// Those applied, by reason: `deferred` on purpose, `unmirrored` of no proxy's transaction.
+    pub applied_why: BTreeMap<String, i64>,
+    /// Its open divergences.
+    pub open_divergences: i64,
+}
+
+pub(crate) async fn read(snapshot: &Transaction<'_>) -> Result<Vec<TableReport>, ControlError> {
+    let sql = r#"
+        WITH totals AS (
+            SELECT "table", sum(count) AS rows FROM segue.table_count GROUP BY "table"),
+        open AS (
+            SELECT "table", count(*) AS open FROM segue.divergence WHERE state = 'open'
+            GROUP BY "table"),
+        listed AS (
+            SELECT "table", coalesce(open, 0) AS open, coalesce(rows, 0) AS rows
+            FROM totals FULL JOIN open USING ("table")
+            ORDER BY 2 DESC, 3 DESC, 1 LIMIT $1)
+        SELECT l."table", l.open, c.verdict, c.why, c.count
+        FROM listed l LEFT JOIN segue.table_count c USING ("table")
+        ORDER BY l.open DESC, l.rows DESC, l."table", c.verdict, c.why"#;
+    let rows = snapshot.query(sql, &[&TABLES_MAX]).await;
+    let rows = rows.map_err(cannot("read the counts by table"))?;
+    let mut tables: Vec<TableReport> = Vec::new();
+    for row in rows {
+        let table: String = row.get(0);
+        if tables.last().is_none_or(|last| last.table != table) {
+            tables.push(TableReport {
+                table,
+                open_divergences: row.get(1),
+                ..TableReport::default()
+            });
+        }
+        let (verdict, why, count) = (row.get(2), row.get(3), row.get(4));
+        if let (Some(last), Some(verdict), Some(count)) = (tables.last_mut(), verdict, count) {
+            last.add(verdict, why, count);
+        }
+    }
+    Ok(tables)
+}
+
+impl TableReport {
+    fn add(&mut self, verdict: &str, why: Option<String>, count: i64) {
+        match verdict {
+            "verified" => self.verified += count,
+            "unchanged" => self.unchanged += count,
+            "repaired" => self.repaired += count,
+            "held" => self.held += count,
+            "superseded" => self.superseded += count,
+            // A verdict of a later version is still one that the log brought.
+            _ => {
+                self.applied += count;
+                *self.applied_why.entry(why.unwrap_or_default()).or_default() += count;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_go_under_their_verdict_and_applied_rows_under_their_reason_too() {
+        let mut table = TableReport::default();
+        table.add("verified", Some(String::new()), 3);
+        table.add("applied", Some("deferred".into()), 2);
+        table.add("applied", Some("unmirrored".into()), 1);
+        table.add("held", Some(String::new()), 4);
+        assert_eq!((table.verified, table.applied, table.held), (3, 3, 4));
+        assert_eq!(table.applied_why.get("deferred"), Some(&2));
+    }
+}
