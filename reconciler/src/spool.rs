@@ -121,7 +121,8 @@ impl Spool {
         Some(Write {
             file: Arc::clone(self.files.get(xid)?),
             offset: *offset,
-            bytes: bytes.split().freeze(),
+            // A buffer of its own each time: one that is split and filled again would double.
+            bytes: std::mem::take(bytes).freeze(),
         })
     }
 

@@ -48,9 +48,7 @@ impl Stream {
 
     /// Reads what has come; 0 is the end. Cancel-safe.
     pub(super) async fn read(&mut self, incoming: &mut BytesMut) -> io::Result<usize> {
-        if incoming.capacity() == incoming.len() {
-            incoming.reserve(READ_BYTES);
-        }
+        make_room(incoming);
         self.stream.read_buf(incoming).await
     }
 
@@ -99,11 +97,26 @@ impl Stream {
         incoming: &mut BytesMut,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        incoming.reserve(READ_BYTES);
+        make_room(incoming);
         match ready!(pin!(self.stream.read_buf(incoming)).poll(context))? {
             0 => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
             _ => Poll::Ready(Ok(())),
         }
+    }
+}
+
+/// Room for another read. A buffer that is mostly unread would double each time and be used up to its
+/// end before it is used again from the front: what little is unread moves to a new one instead.
+fn make_room(incoming: &mut BytesMut) {
+    if incoming.capacity() > incoming.len() {
+        return;
+    }
+    if incoming.len() < READ_BYTES {
+        let mut fresh = BytesMut::with_capacity(READ_BYTES * 2);
+        fresh.extend_from_slice(incoming);
+        *incoming = fresh;
+    } else {
+        incoming.reserve(READ_BYTES);
     }
 }
 
