@@ -79,6 +79,19 @@ pub enum ReconcilerError {
         /// What the server says.
         message: String,
     },
+    /// The source's slot cannot be read any more.
+    #[error(
+        "the slot {slot} at the {side} is lost: {why}; what was written since is not to be had from \
+         the log: copy the database anew, then segue setup --remove and segue setup"
+    )]
+    SlotLost {
+        /// Which side's.
+        side: Side,
+        /// The slot.
+        slot: String,
+        /// Why.
+        why: String,
+    },
     /// `segue.progress` has no row for the stream.
     #[error("the target has no progress of the stream {stream}; run segue setup first")]
     NoProgress {
@@ -150,6 +163,7 @@ impl ReconcilerError {
             Self::Key(_) => "key",
             Self::StreamEnded { .. } => "stream_ended",
             Self::SlotBusy { .. } => "slot_busy",
+            Self::SlotLost { .. } => "slot_lost",
             Self::NoProgress { .. } => "no_progress",
             Self::OtherCluster { .. } => "other_cluster",
             Self::OtherTimeline { .. } => "other_timeline",
@@ -180,6 +194,7 @@ impl ReconcilerError {
             | Self::Key(_)
             | Self::StreamEnded { .. }
             | Self::SlotBusy { .. }
+            | Self::SlotLost { .. }
             | Self::NoProgress { .. }
             | Self::OtherCluster { .. }
             | Self::OtherTimeline { .. }
@@ -191,6 +206,11 @@ impl ReconcilerError {
     pub(crate) fn is_about_the_schema(&self) -> bool {
         matches!(self, Self::Write(WriteError::KeyLost { .. }))
             || self.sqlstate().is_some_and(is_about_the_schema)
+    }
+
+    /// Whether the stream has ended for good, so that nothing would prove what is mirrored.
+    pub(crate) const fn ends_the_stream(&self) -> bool {
+        matches!(self, Self::SlotLost { .. } | Self::OtherTimeline { .. })
     }
 
     /// What the source is asked for after this error, if it was asked for `before`: where large
@@ -224,6 +244,7 @@ impl ReconcilerError {
             | Self::Stream { .. }
             | Self::Key(_)
             | Self::SlotBusy { .. }
+            | Self::SlotLost { .. }
             | Self::NoProgress { .. }
             | Self::OtherCluster { .. }
             | Self::OtherTimeline { .. }

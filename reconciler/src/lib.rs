@@ -14,6 +14,7 @@ mod metrics;
 mod relations;
 mod replication;
 mod session;
+mod slot;
 mod source;
 mod spool;
 mod stats;

@@ -12,6 +12,7 @@ use protocol::pgoutput::frame::{Frame, standby_status};
 use tokio::time::Instant;
 
 use crate::error::{ReconcilerError, Sending};
+use crate::slot;
 
 /// A killed process's walsender notices within moments that nobody is there any more.
 const BUSY_PAUSE: Duration = Duration::from_millis(250);
@@ -91,6 +92,27 @@ impl Replication {
                 .and_then(|timeline| timeline.parse().ok())
                 .ok_or_else(unreadable)?,
         })
+    }
+
+    /// Why the slot cannot be read any more; none where it can.
+    pub(crate) async fn slot_loss(&mut self) -> Result<Option<String>, ReconcilerError> {
+        let rows = self
+            .connection
+            .query_simple(&slot::query(&self.slot.name))
+            .await?;
+        let row = rows.first().map(|row| {
+            let text = |place: usize| {
+                let column = row.get(place).and_then(Option::as_ref);
+                column.map_or_else(String::new, |text| {
+                    String::from_utf8_lossy(text).into_owned()
+                })
+            };
+            (text(0), text(1))
+        });
+        let row = row
+            .as_ref()
+            .map(|(status, reason)| (status.as_str(), reason.as_str()));
+        Ok(slot::judge(row))
     }
 
     /// Starts streaming behind `from`. All supported servers can send early. A slot that another one holds is waited for until

@@ -23,6 +23,7 @@ use crate::foreign::ForeignIntake;
 use crate::intake::{Incoming, Intake, QUEUE_PARTS_MAX};
 use crate::relations::Relations;
 use crate::replication::{Replication, Slot, Stream};
+use crate::slot;
 use crate::source::Source;
 use crate::spool::Spool;
 use crate::stats::Stats;
@@ -82,7 +83,12 @@ pub(crate) async fn run(
         publication: names.publication.clone(),
     };
     let mut replication = Replication::connect(&config.source, slot).await?;
-    check_identity(&progress, &replication.identify().await?)?;
+    if let Err(error) = check_stream(&mut replication, &progress, &names).await {
+        if error.ends_the_stream() {
+            give_up(&mut target, &error).await?;
+        }
+        return Err(error);
+    }
     let patience = match attempt.before {
         None => FIRST_PATIENCE,
         Some(_) => LATER_PATIENCE,
@@ -246,6 +252,36 @@ async fn read_progress(
     })
 }
 
+/// Whether the stream can go on from where it was.
+async fn check_stream(
+    replication: &mut Replication,
+    progress: &Progress,
+    names: &Names,
+) -> Result<(), ReconcilerError> {
+    check_identity(progress, &replication.identify().await?)?;
+    match replication.slot_loss().await? {
+        Some(why) => Err(slot::lost(Side::Source, &names.slot, why)),
+        None => Ok(()),
+    }
+}
+
+/// The log will prove nothing any more: nothing is mirrored from now on, and the report says why.
+async fn give_up(
+    target: &mut apply::connection::Connection,
+    error: &ReconcilerError,
+) -> Result<(), ReconcilerError> {
+    let text = error.to_string().replace('\'', "''");
+    let kind = error.kind();
+    // Each start finds it again, and one event is enough.
+    let sql = format!(
+        "DELETE FROM segue.mirror_gate; \
+         INSERT INTO segue.event (kind, text) SELECT '{kind}', '{text}' \
+         WHERE '{text}' IS DISTINCT FROM (SELECT text FROM segue.event ORDER BY id DESC LIMIT 1)"
+    );
+    target.query_simple(&sql).await?;
+    Ok(())
+}
+
 fn check_identity(
     progress: &Progress,
     found: &crate::replication::System,
@@ -298,17 +334,32 @@ async fn start_foreign(
     names: &Names,
     applier: &mut Applier<'_>,
 ) -> Result<Option<Stream>, ReconcilerError> {
-    let Some(position) = applier.foreign_position(&names.target_slot).await? else {
-        tracing::warn!("the target has no slot: writes of others there are not found");
-        return Ok(None);
-    };
-    applier.foreign_durable.send_replace(position);
     let slot = Slot {
         side: Side::Target,
         name: names.target_slot.clone(),
         publication: names.target_publication.clone(),
     };
-    let replication = Replication::connect(&config.target, slot).await?;
+    let mut replication = Replication::connect(&config.target, slot).await?;
+    let loss = replication.slot_loss().await?;
+    let had_one = applier.has_progress(&names.target_slot).await?;
+    if let (Some(why), true) = (&loss, had_one) {
+        let text = format!(
+            "the slot {} at the target is lost: {why}; writes of others there are not found from \
+             now on, nor those since; run segue setup, which makes it again",
+            names.target_slot
+        );
+        tracing::warn!("{text}");
+        applier.event("foreign_slot_lost", &text).await?;
+        return Ok(None);
+    }
+    if loss.is_some() {
+        tracing::warn!("the target has no slot: writes of others there are not found");
+        return Ok(None);
+    }
+    let Some(position) = applier.foreign_position(&names.target_slot).await? else {
+        return Ok(None);
+    };
+    applier.foreign_durable.send_replace(position);
     // Of the target's transactions only foreign ones are kept, and these a piece at a time.
     replication
         .start(position, Sending::Committed, LATER_PATIENCE)

@@ -83,9 +83,11 @@ impl Arguments {
         }
         self.show(&report)?;
         match report.outcome {
-            Outcome::SetUp | Outcome::AlreadySetUp | Outcome::Upgraded | Outcome::Possible => {
-                Ok(Exit::Well)
-            }
+            Outcome::SetUp
+            | Outcome::AlreadySetUp
+            | Outcome::Upgraded
+            | Outcome::SlotMade
+            | Outcome::Possible => Ok(Exit::Well),
             Outcome::Refused => Err(refused(report.refusals)),
         }
     }

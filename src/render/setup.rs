@@ -21,6 +21,12 @@ pub(crate) fn text(report: &SetupReport) -> String {
                 "database {database} was set up by an older version and is upgraded: {tables} carried"
             )
         }
+        Outcome::SlotMade => {
+            format!(
+                "database {database} was set up already: {tables} carried; the target's slot was lost \
+                 and has been made again"
+            )
+        }
         Outcome::Possible => {
             format!("database {database} can be set up: {tables} to carry; nothing was changed")
         }
@@ -48,7 +54,7 @@ pub(crate) fn text(report: &SetupReport) -> String {
     }
     if matches!(
         report.outcome,
-        Outcome::SetUp | Outcome::AlreadySetUp | Outcome::Upgraded
+        Outcome::SetUp | Outcome::AlreadySetUp | Outcome::Upgraded | Outcome::SlotMade
     ) {
         text.push_str("\nnext: segue run\n");
     }

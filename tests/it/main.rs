@@ -41,6 +41,8 @@ mod hard_tables;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod lost_slots;
+#[cfg(test)]
 mod many_tables;
 #[cfg(test)]
 mod messages;

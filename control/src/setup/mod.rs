@@ -73,6 +73,8 @@ pub enum Outcome {
     AlreadySetUp,
     /// Everything was there already, in an older version's form, and is now in this one's.
     Upgraded,
+    /// The target's slot was lost, and has been made again.
+    SlotMade,
     /// Nothing was changed, and nothing stands against it.
     Possible,
     /// Nothing was changed, and something stands against it.
@@ -98,7 +100,11 @@ impl SetupReport {
     /// The exit code of the command.
     pub const fn exit_code(&self) -> u8 {
         match self.outcome {
-            Outcome::SetUp | Outcome::AlreadySetUp | Outcome::Upgraded | Outcome::Possible => 0,
+            Outcome::SetUp
+            | Outcome::AlreadySetUp
+            | Outcome::Upgraded
+            | Outcome::SlotMade
+            | Outcome::Possible => 0,
             Outcome::Refused => 4,
         }
     }
@@ -139,9 +145,16 @@ pub async fn run_watched(
 ) -> Result<SetupReport, ControlError> {
     let mut examined = examine(options, watch).await?;
     if examined.report.outcome == Outcome::Possible {
-        if examined.prior == prior::State::Older {
+        if matches!(
+            examined.prior,
+            prior::State::Older | prior::State::WithoutTargetSlot
+        ) {
             make::upgrades(&examined).await?;
-            examined.report.outcome = Outcome::Upgraded;
+            examined.report.outcome = if examined.prior == prior::State::Older {
+                Outcome::Upgraded
+            } else {
+                Outcome::SlotMade
+            };
         } else {
             let start = make::everything(&examined).await?;
             examined.report.start_lsn = Some(start);
@@ -185,7 +198,7 @@ async fn examine<'a>(
         privileges: sql::privileges(options.source.user(), options.target.user()),
         start_lsn: None,
     };
-    let already = prior.judge(&survey.contract, &mut report.refusals)?;
+    let mut already = prior.judge(&survey.contract, &mut report.refusals)?;
     if already == prior::State::Nothing {
         source_checks(&source_facts, &mut report);
         target_checks(&source_facts, &target_facts, &mut report);
@@ -198,14 +211,21 @@ async fn examine<'a>(
     };
     report.steps = match already {
         prior::State::Older => prior.upgrades(),
-        prior::State::Nothing | prior::State::Complete => {
+        prior::State::Nothing | prior::State::Complete | prior::State::WithoutTargetSlot => {
             sql::steps(&names, &survey.contract, publishable, &source_facts)?
         }
     };
+    let slot_again = prior.target_slot_again(report.steps.clone());
+    if already == prior::State::Complete && report.refusals.is_empty() && !slot_again.is_empty() {
+        already = prior::State::WithoutTargetSlot;
+        report.steps = slot_again;
+    }
     report.outcome = match already {
         _ if !report.refusals.is_empty() => Outcome::Refused,
         prior::State::Complete => Outcome::AlreadySetUp,
-        prior::State::Nothing | prior::State::Older => Outcome::Possible,
+        prior::State::Nothing | prior::State::Older | prior::State::WithoutTargetSlot => {
+            Outcome::Possible
+        }
     };
     Ok(Examined {
         options,

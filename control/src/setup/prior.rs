@@ -17,8 +17,18 @@ pub(super) struct Prior {
     target: Found,
     publication: bool,
     slot: bool,
+    /// Of the target; setup does not make one everywhere.
+    target_slot: SlotState,
     phase: Option<Phase>,
     names: Names,
+}
+
+/// What has become of a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SlotState {
+    Readable,
+    Lost,
+    Absent,
 }
 
 /// What setup may make of it.
@@ -28,6 +38,8 @@ pub(super) enum State {
     Nothing,
     /// Everything is there, under the same contract.
     Complete,
+    /// Everything is there but the target's slot, which holds nothing that cannot be had again.
+    WithoutTargetSlot,
     /// Everything is there, made by an older version of this program.
     Older,
 }
@@ -51,7 +63,18 @@ pub(super) async fn find(
         Found::Ours | Found::Version(1 | 2) => Some(load_from_source(source).await?),
         Found::Absent | Found::Version(_) | Found::Foreign => None,
     };
+    let sql = "SELECT wal_status IS NOT DISTINCT FROM 'lost' FROM pg_replication_slots \
+               WHERE slot_name = $1";
+    let target_slot = target
+        .query_opt(sql, &[&names.target_slot])
+        .await
+        .map_err(|error| ControlError::query(Side::Target, "look for the slot", &error))?;
     Ok(Prior {
+        target_slot: match target_slot.map(|row| row.get::<_, bool>(0)) {
+            None => SlotState::Absent,
+            Some(true) => SlotState::Lost,
+            Some(false) => SlotState::Readable,
+        },
         source: found,
         target: schema::find(target, Side::Target).await?,
         publication: row.get(0),
@@ -106,6 +129,13 @@ impl Prior {
         if there.is_empty() {
             return Ok(State::Nothing);
         }
+        if !self.slot && missing.len() == 1 {
+            refusals.push(format!(
+                "the slot {slot} at the source is gone or invalidated, and with it what was written \
+                 since: copy the database anew, then run segue setup --remove and segue setup"
+            ));
+            return Ok(State::Complete);
+        }
         if !missing.is_empty() {
             refusals.push(format!(
                 "a setup is there in part: {} without {}; run segue setup --remove, then again",
@@ -129,6 +159,20 @@ impl Prior {
         } else {
             State::Older
         })
+    }
+
+    /// What makes the target's slot again, where there was one to be read; `complete` is everything
+    /// that a setup makes.
+    pub(super) fn target_slot_again(&self, complete: Vec<Step>) -> Vec<Step> {
+        let mut steps = complete.into_iter();
+        let slot = steps.find(|step| step.side == Side::Target && step.what == super::sql::SLOT);
+        let (Some(mut slot), true) = (slot, self.target_slot != SlotState::Readable) else {
+            return Vec::new();
+        };
+        if self.target_slot == SlotState::Lost {
+            slot.sql = format!("{};\n{}", slot.undo, slot.sql);
+        }
+        vec![slot]
     }
 
     /// What makes of an older schema one of this version: the target first, so that a proxy that

@@ -20,6 +20,9 @@ pub(super) const START_LSN: &str = "{start_lsn}";
 /// Stands for the same as a revision of the first epoch.
 pub(super) const START_REVISION: &str = "{start_revision}";
 
+/// What the step that makes a slot is called.
+pub(super) const SLOT: &str = "slot";
+
 /// The steps, in order.
 ///
 /// The publication comes before its slot: a slot that decodes changes from before it fails. A slot
@@ -88,7 +91,7 @@ fn schema_and_publication(
 fn slot_step(side: Side, slot: &str) -> Step {
     Step {
         side,
-        what: "slot",
+        what: SLOT,
         sql: create_slot(slot),
         undo: format!("SELECT pg_catalog.pg_drop_replication_slot('{slot}')"),
     }

@@ -53,7 +53,7 @@ impl Applier<'_> {
         self.event(
             "gate_armed",
             &format!(
-                "the target had lost its recent entries in a crash; mirroring starts again \
+                "the gate was shut, as it is after a crash of the target; mirroring starts again \
                  above {lsn}, and the log brings everything before"
             ),
         )

@@ -247,6 +247,12 @@ impl Applier<'_> {
         Ok(position.and_then(|position| position.parse().ok()))
     }
 
+    /// Whether a stream has ever been followed.
+    pub(crate) async fn has_progress(&mut self, stream: &str) -> Result<bool, ReconcilerError> {
+        let sql = format!("SELECT 1::text FROM segue.progress WHERE stream = '{stream}'");
+        Ok(self.target_text(&sql).await?.is_some())
+    }
+
     /// Reads the rows that are due again and puts them right where that may be done.
     pub(super) async fn read_owed_again(&mut self) -> Result<(), ReconcilerError> {
         if self.owed.is_partial && self.owed.rows.is_empty() {
