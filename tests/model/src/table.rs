@@ -18,18 +18,18 @@ pub const ALONE: [(Config, usize); 17] = [
     (Config::with(&[Crashes]).sized(2, 1), 17_000),
     (Config::with(&[AsyncCommits, Crashes]).sized(2, 1), 33_000),
     (Config::with(&[TwoReconcilers]).sized(2, 1), 60_000),
-    (Config::with(&[Floors]).sized(1, 2), 1_000),
+    (Config::with(&[Floors]).sized(1, 2), 6_000),
     (Config::with(&[Floors, Collection]).sized(2, 1), 100_000),
     (
         Config::with(&[Floors, Collection, GateFirst, Written]),
-        1_000,
+        23_000,
     ),
     (Config::with(&[Backfill]).sized(2, 1), 11_000),
     (Config::with(&[Rereads]).sized(2, 1), 14_000),
     (Config::with(&[Truncate]).sized(2, 1), 3_000),
     (Config::with(&[Toast]).sized(2, 1), 5_000),
     (Config::with(&[Exchange]).sized(2, 1), 45_000),
-    (Config::with(&[Phantoms]).sized(1, 1), 1_000),
+    (Config::with(&[Phantoms]).sized(1, 1), 6_000),
     (Config::with(&[Lies]).sized(2, 1), 7_000),
 ];
 

@@ -172,6 +172,12 @@ impl World {
         self.processes.push(process);
     }
 
+    /// Whether the process that took over last lives: somebody sees to it that one does.
+    fn is_held(&self) -> bool {
+        let mut processes = self.processes.iter();
+        processes.any(|one| one.holder == self.target.holder)
+    }
+
     pub(crate) fn judge_report(&mut self, found: Found) {
         let op_id = match found {
             Found::Wrong(op_id) | Found::LostMirror(op_id) => Some(op_id),
@@ -456,7 +462,7 @@ impl World {
     }
 
     fn process_actions(&self, config: &Config, actions: &mut Vec<Action>) {
-        if self.processes.is_empty() || (self.budget.takeovers > 0 && self.processes.len() < 2) {
+        if !self.is_held() || (self.budget.takeovers > 0 && self.processes.len() < 2) {
             // Taking over waits for a target transaction of the older one.
             if self.target.progress_lock.is_none() {
                 actions.push(Action::Start);
@@ -659,7 +665,7 @@ impl World {
             }
             Action::Abort(place) => self.target.end_early(usize::from(place)),
             Action::Start => {
-                self.budget.takeovers -= u8::from(!self.processes.is_empty());
+                self.budget.takeovers -= u8::from(self.is_held());
                 self.start();
                 self.run(self.processes.len() - 1, config);
             }
