@@ -184,7 +184,7 @@ async fn a_schema_that_is_not_ours_is_refused_by_its_version() {
     let error = run(&bed).await.unwrap_err();
     assert_eq!(error.exit_code(), 4);
     let told = error.to_string();
-    assert!(told.contains("999") && told.contains("version 2"), "{told}");
+    assert!(told.contains("999") && told.contains("version 3"), "{told}");
     let target = options(&bed.source, &bed.target).target;
     let client = control::connect(&target, Side::Target, "test")
         .await
