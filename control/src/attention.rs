@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn nothing_is_said_where_all_is_well() {
-        assert_eq!(attention(&well()), [String::new(); 0]);
+        assert_eq!(attention(&well()), Vec::<String>::new());
     }
 
     #[test]
@@ -121,7 +121,7 @@ mod tests {
             slot_wal_bytes: Some(bytes),
             ..well()
         };
-        assert_eq!(attention(&used(700 << 20)), [String::new(); 0]);
+        assert_eq!(attention(&used(700 << 20)), Vec::<String>::new());
         says(&used(900 << 20), "88 % of the slot's WAL budget");
         let unbounded = StatusFacts {
             slot_wal_bytes: Some(9 << 30),

@@ -121,18 +121,7 @@ pub(crate) async fn run(
         attempt.stats,
     )
     .await?;
-    if let Some((error, away)) = attempt.before {
-        let text = format!(
-            "{error}; the stream goes on after {:.1} s",
-            away.as_secs_f64()
-        );
-        applier.event("resumed", &text).await?;
-    }
-    applier.arm().await?;
-    applier.load_stopped().await?;
-    let oids = applier.compare_catalogs().await?;
-    applier.recall_repairs(config).await?;
-    applier.load_owed().await?;
+    let oids = take_up(&mut applier, config, attempt.before).await?;
     let foreign = start_foreign(config, &names, &mut applier).await?;
     begun();
     let streams = Streams {
@@ -142,6 +131,25 @@ pub(crate) async fn run(
         oids,
     };
     Box::pin(drive(config, contract, streams, applier, shutdown)).await
+}
+
+/// Brings an applier to where the sessions before it were: gate, stopped tables, repairs, owed rows.
+async fn take_up(
+    applier: &mut Applier<'_>,
+    config: &Config,
+    before: Option<(String, Duration)>,
+) -> Result<HashMap<u32, TableIndex>, ReconcilerError> {
+    if let Some((error, away)) = before {
+        let away = away.as_secs_f64();
+        let text = format!("{error}; the stream goes on after {away:.1} s");
+        applier.event("resumed", &text).await?;
+    }
+    applier.arm().await?;
+    applier.load_stopped().await?;
+    let oids = applier.compare_catalogs().await?;
+    applier.recall_repairs(config).await?;
+    applier.load_owed().await?;
+    Ok(oids)
 }
 
 /// Runs the three parts until one of them ends, then the others with it.

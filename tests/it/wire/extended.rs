@@ -286,6 +286,7 @@ async fn a_portal_that_has_been_run_is_as_it_would_be_directly() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one case after the other, no logic")]
 async fn a_savepoint_that_is_rolled_back_revives_no_portal() {
     let fidelity = Fidelity::new().await;
     let insert = "INSERT INTO item (id, name) VALUES ($1, 'portal')";
