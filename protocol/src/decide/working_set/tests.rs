@@ -2,7 +2,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::contract::TableIndex;
-use crate::decide::repair::{Limit, Policy};
+use crate::decide::repair::{Hold, Limit, Policy};
 use crate::lsn::Lsn;
 use crate::row::Datum;
 
