@@ -63,8 +63,9 @@ const HEAD_START_FACTOR: u32 = 3;
 /// writer that waits for a row that is written all the time would come too late for the next.
 const REST_FACTOR: u32 = 3;
 
-/// The longest rest between two batches.
-const REST_MAX: Duration = Duration::from_millis(100);
+/// The rest between two batches, at least and at most: what a batch costs the target is hardly more
+/// for twenty rows than for one, and these had their head start anyway.
+const REST: RangeInclusive<Duration> = Duration::from_millis(20)..=Duration::from_millis(100);
 
 /// Transactions that a proxy may still say something of: some seconds of a high load.
 const STRANGERS_MAX: usize = 50_000;
@@ -279,7 +280,8 @@ impl<'a> Applier<'a> {
         self.flush(&mut batch).await?;
         // A log that is behind does not rest.
         if self.head_start > Duration::ZERO && !is_full {
-            self.rested = Instant::now() + (begun.elapsed() * REST_FACTOR).min(REST_MAX);
+            let rest = begun.elapsed() * REST_FACTOR;
+            self.rested = Instant::now() + rest.clamp(*REST.start(), *REST.end());
         }
         self.passed = self.passed.max(position);
         Ok(())
