@@ -7,6 +7,7 @@
 //! [`protocol::decide::repair::may_undo`] does.
 
 use bytes::Bytes;
+use control::schema::ROWS_LOCK;
 use control::{Dsn, Names};
 use protocol::contract::{Contract, Table, quote_identifier};
 use protocol::decide::repair::{Repaired, UndoRefusal, may_undo};
@@ -90,8 +91,11 @@ struct Kept {
 pub async fn undo(dsn: &Dsn, contract: &Contract, names: &Names, id: i64) -> Result<(), UndoError> {
     let mut connection = open_target(dsn, names, SessionKind::Logged).await?;
     // Rows pass through this process as text.
-    let begin =
-        format!("SET client_encoding TO 'UTF8'; SET lock_timeout TO '{LOCK_TIMEOUT}'; BEGIN");
+    // A log that is behind locks no entries: before all else, it is waited for.
+    let begin = format!(
+        "SET client_encoding TO 'UTF8'; SET lock_timeout TO '{LOCK_TIMEOUT}'; BEGIN; \
+         SELECT pg_advisory_xact_lock_shared({ROWS_LOCK})"
+    );
     connection.query_simple(&begin).await?;
     let undone = within(&mut connection, contract, id).await;
     let end = if undone.is_ok() { "COMMIT" } else { "ROLLBACK" };

@@ -194,6 +194,38 @@ async fn a_repair_is_undone_until_the_rows_next_change() {
 }
 
 #[tokio::test]
+async fn an_undo_waits_for_a_log_that_locks_no_entries() {
+    let ground = Ground::new(SCHEMA).await;
+    let _segue = reconciler(&ground, &[]).await;
+    let target = &ground.bed.target;
+    let change = "UPDATE item SET name = 'by hand' WHERE id = 1";
+    target.execute(change).await.unwrap();
+    let repaired = found(&ground, "repaired", &Value::Null, 1).await;
+    let id = repaired[0]["id"].to_string();
+    // What a log that is behind holds for the length of a batch.
+    let log = target.connect().await.unwrap();
+    let lock = format!(
+        "BEGIN; SELECT pg_advisory_xact_lock({})",
+        control::schema::ROWS_LOCK
+    );
+    log.batch_execute(&lock).await.unwrap();
+    let arguments = ["repair", "undo", &id];
+    let undo = ground.launch.run_to_end(&arguments);
+    tokio::pin!(undo);
+    let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+    let waits = wait::until_true("the undo to wait", async || {
+        Ok(target.value(waiting).await? == "1")
+    });
+    tokio::select! {
+        ended = &mut undo => panic!("it did not wait: {ended:?}"),
+        waits = waits => waits.unwrap(),
+    }
+    log.batch_execute("COMMIT").await.unwrap();
+    let undone = undo.await.unwrap();
+    assert_eq!(undone.code, 0, "{undone:?}");
+}
+
+#[tokio::test]
 async fn a_row_that_was_written_since_its_repair_is_not_put_back() {
     let ground = Ground::new(SCHEMA).await;
     let _segue = reconciler(&ground, &[]).await;

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use control::schema::ROWS_LOCK;
 use protocol::decide::floor::Floor;
 use protocol::decide::verdict::Entry;
 use protocol::decide::working_set::Net;
@@ -74,7 +75,8 @@ impl LoggedWriter {
         if locking == Locking::Entries {
             return self.queue_locks(keys);
         }
-        self.queue(statements::SHUT_OUT, &[])?;
+        let rows_lock = Parameter::Binary(&ROWS_LOCK.to_be_bytes());
+        self.queue(statements::SHUT_OUT, &[rows_lock])?;
         let (tables, keys) = self.key_arrays(keys)?;
         let parameters = [Parameter::Binary(&tables), Parameter::Binary(&keys)];
         self.queue(statements::HELD, &parameters)

@@ -42,11 +42,7 @@ const CONTROL: [(&str, &str); 12] = [
            ON CONFLICT ("table", key) DO UPDATE SET key = excluded.key
            RETURNING "table", key, rev, op_id, xid, from_log, verified, tombstone"#,
     ),
-    // `segue.admit` takes the same lock, shared.
-    (
-        SHUT_OUT,
-        "SELECT pg_advisory_xact_lock(7310579733215903744)",
-    ),
+    (SHUT_OUT, "SELECT pg_advisory_xact_lock($1)"),
     (
         HELD,
         r#"SELECT n.o, held.ctid, held.rev, held.op_id, held.xid, held.from_log, held.verified,

@@ -19,7 +19,7 @@ DECLARE
     refused text;
 BEGIN
     -- A log that is behind shuts all early writers out for the length of a batch.
-    PERFORM pg_catalog.pg_advisory_xact_lock_shared(7310579733215903744);
+    PERFORM pg_catalog.pg_advisory_xact_lock_shared({rows_lock});
     -- Rule 5: an xid of its own before the gate is read.
     PERFORM pg_catalog.pg_current_xact_id();
     INSERT INTO segue.row_rev AS held

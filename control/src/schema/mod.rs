@@ -10,16 +10,20 @@ use crate::side::Side;
 /// The version of the layout that this program makes and understands.
 pub const VERSION: u32 = 3;
 
+/// The target's advisory lock of all rows: whoever writes a row and locks only its entry holds it
+/// shared, and a log that is behind takes it alone instead of locking entries (rule 1).
+pub const ROWS_LOCK: i64 = 7_310_579_733_215_903_744;
+
 const MARK: &str = "segue schema version ";
 
 /// The statements that make the schema at the source.
 pub fn source_sql() -> String {
-    with_version(include_str!("source.sql"))
+    filled(include_str!("source.sql"))
 }
 
 /// The statements that make the schema at the target.
 pub fn target_sql() -> String {
-    with_version(concat!(
+    filled(concat!(
         include_str!("target.sql"),
         include_str!("admit.sql")
     ))
@@ -30,13 +34,13 @@ pub fn target_sql() -> String {
 pub fn upgrade_sql(side: Side, from: u32) -> Option<String> {
     const MARKED: &str = "COMMENT ON SCHEMA segue IS 'segue schema version {version}';\n";
     match (side, from) {
-        (Side::Source, 1 | 2) => Some(with_version(MARKED)),
-        (Side::Target, 1) => Some(with_version(concat!(
+        (Side::Source, 1 | 2) => Some(filled(MARKED)),
+        (Side::Target, 1) => Some(filled(concat!(
             include_str!("upgrade_1.sql"),
             include_str!("upgrade_2.sql"),
             include_str!("admit.sql")
         ))),
-        (Side::Target, 2) => Some(with_version(concat!(
+        (Side::Target, 2) => Some(filled(concat!(
             include_str!("upgrade_2.sql"),
             include_str!("admit.sql")
         ))),
@@ -44,8 +48,9 @@ pub fn upgrade_sql(side: Side, from: u32) -> Option<String> {
     }
 }
 
-fn with_version(sql: &str) -> String {
+fn filled(sql: &str) -> String {
     sql.replace("{version}", &VERSION.to_string())
+        .replace("{rows_lock}", &ROWS_LOCK.to_string())
 }
 
 /// What stands where the `segue` schema goes.
