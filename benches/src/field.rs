@@ -10,8 +10,7 @@ use harness::{
     Bed, Database, Durability, Launch, Pair, Process, Segue, ServerOptions,
     account::Account,
     guardian::{Ending, Guardian},
-    server::free_port,
-    tool, wait,
+    ports, tool, wait,
 };
 
 use crate::{Plan, Way, load};
@@ -311,7 +310,7 @@ async fn pgbouncer(database: &Database, connections: usize) -> Result<Option<(Pr
     if Command::new(PGBOUNCER).arg("--version").output().is_err() {
         return Ok(None);
     }
-    let port = free_port()?;
+    let port = ports::free()?;
     let directory = Guardian::of_this_process()?.directory().join("pgbouncer");
     std::fs::create_dir(&directory)?;
     std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o755))?;

@@ -1,8 +1,8 @@
 //! `segue setup` and its neighbours: what they make, and what they refuse in one sentence.
 
 use harness::{
-    Authentication, Bed, Database, Installation, Launch, Pair, Server, ServerOptions, segue::Ended,
-    server,
+    Authentication, Bed, Database, Installation, Launch, Pair, Server, ServerOptions, ports,
+    segue::Ended, server,
 };
 
 use crate::SEGUE;
@@ -149,7 +149,7 @@ async fn commands_before_setup_say_that_setup_is_missing() {
 #[tokio::test]
 async fn a_server_that_is_not_there_and_a_wrong_password_are_said_plainly() {
     let bed = Bed::shared(SCHEMA).await.unwrap();
-    let port = server::free_port().unwrap();
+    let port = ports::free().unwrap();
     let nobody = Database::new(port, "nobody");
     let launch = bed.launch(SEGUE);
     let no_source = launch.with_uris(Some(&nobody.uri()), Some(&bed.target.uri()));

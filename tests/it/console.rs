@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use harness::guardian::Guardian;
 use harness::raw_client::{self, RawClient, message};
 use harness::server::{Authentication, ServerOptions};
-use harness::{Bed, Database, Installation, Segue, Server, database, server, tool, wait};
+use harness::{Bed, Database, Installation, Segue, Server, database, ports, tool, wait};
 use tokio_postgres::SimpleQueryMessage;
 
 use crate::SEGUE;
@@ -307,7 +307,7 @@ async fn a_paused_proxy_still_ends_when_it_is_told_to() {
 /// A file that the guardian removes.
 fn file(name: &str, text: &str) -> PathBuf {
     let directory = Guardian::of_this_process().unwrap().directory();
-    let path = directory.join(format!("{name}-{}", server::free_port().unwrap()));
+    let path = directory.join(format!("{name}-{}", ports::free().unwrap()));
     std::fs::write(&path, text).unwrap();
     path
 }

@@ -1,6 +1,6 @@
 //! `--mirror dry` before anything was set up: what would be captured, and at what cost.
 
-use harness::{Bed, server, wait};
+use harness::{Bed, ports, wait};
 
 use crate::SEGUE;
 use crate::endpoint::get;
@@ -10,7 +10,7 @@ async fn tables_are_known_without_setup_and_as_soon_as_they_are_made() {
     let bed = Bed::shared("CREATE TABLE old (id int PRIMARY KEY, word text)")
         .await
         .unwrap();
-    let port = server::free_port().unwrap();
+    let port = ports::free().unwrap();
     let launch = bed.launch(SEGUE).with_uris(Some(&bed.source.uri()), None);
     let address = format!("127.0.0.1:{port}");
     let arguments = [

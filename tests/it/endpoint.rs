@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use harness::guardian::Guardian;
-use harness::{server, wait};
+use harness::{ports, wait};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -35,7 +35,7 @@ async fn get_json(port: u16, path: &str) -> Value {
 /// A file that the guardian removes.
 fn file(name: &str, text: &str) -> PathBuf {
     let directory = Guardian::of_this_process().unwrap().directory();
-    let path = directory.join(format!("{name}-{}", server::free_port().unwrap()));
+    let path = directory.join(format!("{name}-{}", ports::free().unwrap()));
     std::fs::write(&path, text).unwrap();
     path
 }
@@ -58,7 +58,7 @@ async fn repaired_foreign_write(ground: &Ground) -> String {
 #[tokio::test]
 async fn the_endpoint_says_what_the_commands_say() {
     let ground = Ground::new(SCHEMA).await;
-    let port = server::free_port().unwrap();
+    let port = ports::free().unwrap();
     let address = format!("127.0.0.1:{port}");
     let segue = ground.launch.run(&["--http", &address]).await.unwrap();
     ground.armed().await;
@@ -169,7 +169,7 @@ async fn commands_agree(ground: &Ground, url: &str, report: &Value, id: &str) {
 #[tokio::test]
 async fn strangers_get_no_facts() {
     let ground = Ground::new(SCHEMA).await;
-    let port = server::free_port().unwrap();
+    let port = ports::free().unwrap();
     let address = format!("127.0.0.1:{port}");
     let token = file("token", "open sesame\n");
     let token = token.to_str().unwrap();

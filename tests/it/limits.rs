@@ -6,7 +6,7 @@ use std::process::Command;
 use harness::guardian::Guardian;
 use harness::raw_client::{RawClient, message::query};
 use harness::tool::client_program;
-use harness::{Bed, Launch, Segue, server};
+use harness::{Bed, Launch, Segue, ports};
 
 use crate::{SEGUE, ways};
 
@@ -22,7 +22,7 @@ async fn relaying(arguments: &[&str]) -> (Bed, Segue) {
 
 fn directory() -> PathBuf {
     let guarded = Guardian::of_this_process().unwrap().directory();
-    let directory = guarded.join(format!("socket-{}", server::free_port().unwrap()));
+    let directory = guarded.join(format!("socket-{}", ports::free().unwrap()));
     std::fs::create_dir(&directory).unwrap();
     directory
 }

@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use harness::{Database, Pair, Segue, ServerOptions, server, tool};
+use harness::{Database, Pair, Segue, ServerOptions, ports, tool};
 
 use crate::endpoint::get;
 use crate::ground::Ground;
@@ -34,7 +34,7 @@ struct Reader {
 
 impl Reader {
     async fn of(ground: &Ground) -> Self {
-        let metrics = server::free_port().unwrap();
+        let metrics = ports::free().unwrap();
         let address = format!("127.0.0.1:{metrics}");
         let arguments = ["--mirror", "async", "--metrics", &address];
         let proxy = ground.launch.proxy(&arguments).await.unwrap();

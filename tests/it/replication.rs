@@ -6,7 +6,7 @@ use std::process::Command;
 use harness::guardian::Guardian;
 use harness::raw_client::{RawClient, message::*};
 use harness::tool::client_program;
-use harness::{Bed, Database, server};
+use harness::{Bed, Database, ports};
 
 use crate::ways::Ways;
 
@@ -14,7 +14,7 @@ const SCHEMA: &str = "CREATE TABLE kept (id int PRIMARY KEY, word text)";
 
 fn unused(name: &str) -> PathBuf {
     let directory = Guardian::of_this_process().unwrap().directory();
-    directory.join(format!("{name}-{}", server::free_port().unwrap()))
+    directory.join(format!("{name}-{}", ports::free().unwrap()))
 }
 
 fn succeeds(way: &str, command: &mut Command) {

@@ -2,7 +2,7 @@
 //!
 //! Reloading is tested with the console and the endpoint.
 
-use harness::{Bed, Segue, server, wait};
+use harness::{Bed, Segue, ports, wait};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -13,7 +13,7 @@ const SCHEMA: &str = "CREATE TABLE item (id int PRIMARY KEY)";
 /// A proxy without a target, and the port of its endpoint.
 async fn proxy(arguments: &[&str]) -> (Bed, Segue, u16) {
     let bed = Bed::shared(SCHEMA).await.unwrap();
-    let port = server::free_port().unwrap();
+    let port = ports::free().unwrap();
     let address = format!("127.0.0.1:{port}");
     let launch = bed.launch(SEGUE).with_uris(Some(&bed.source.uri()), None);
     let arguments = [&["--metrics", &address], arguments].concat();

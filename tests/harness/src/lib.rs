@@ -13,6 +13,7 @@ pub mod compare;
 pub mod database;
 pub mod guardian;
 pub mod installation;
+pub mod ports;
 pub mod process;
 pub mod raw_client;
 pub mod revisions;

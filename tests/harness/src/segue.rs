@@ -15,8 +15,8 @@ use serde_json::Value;
 use crate::{
     database::Database,
     guardian::{Ending, Guardian},
+    ports,
     process::Process,
-    server::free_port,
 };
 
 /// How long a command or a start may take.
@@ -134,12 +134,12 @@ impl Launch {
 
     /// `segue run`: proxy and reconciler in one process.
     pub async fn run(&self, arguments: &[&str]) -> Result<Segue> {
-        Segue::start(self, "run", arguments, free_port()?).await
+        Segue::start(self, "run", arguments, ports::free()?).await
     }
 
     /// `segue proxy`.
     pub async fn proxy(&self, arguments: &[&str]) -> Result<Segue> {
-        Segue::start(self, "proxy", arguments, free_port()?).await
+        Segue::start(self, "proxy", arguments, ports::free()?).await
     }
 
     /// `segue reconciler`.

@@ -4,7 +4,6 @@
 //! Does not share anything with servers that run on the machine already.
 
 use std::{
-    net::TcpListener,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
@@ -17,6 +16,7 @@ use crate::{
     database::Database,
     guardian::{Ending, Guardian},
     installation::Installation,
+    ports,
     process::Process,
     wait,
 };
@@ -95,7 +95,7 @@ impl Server {
         server.make_cluster()?;
         // Between finding a free port and binding it another process may take it.
         for _ in 0..20 {
-            server.port = free_port()?;
+            server.port = ports::free()?;
             if server.run().await.is_ok() {
                 return Ok(server);
             }
@@ -333,10 +333,4 @@ fn children(pid: u32) -> Vec<u32> {
         .split_whitespace()
         .filter_map(|text| text.parse().ok())
         .collect()
-}
-
-/// A loopback port that nobody listens on at this moment.
-pub fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind("127.0.0.1:0").context("no free loopback port")?;
-    Ok(listener.local_addr()?.port())
 }

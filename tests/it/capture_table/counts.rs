@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use harness::{Database, Segue, server};
+use harness::{Database, Segue, ports};
 
 use crate::endpoint::get;
 use crate::ground::Ground;
@@ -22,7 +22,7 @@ pub(crate) type Counts = BTreeMap<String, u64>;
 
 /// A proxy without a reconciler whose counts can be read at a port.
 pub(crate) async fn proxy(ground: &Ground) -> (Segue, Database, u16) {
-    let port = server::free_port().unwrap();
+    let port = ports::free().unwrap();
     let metrics = format!("127.0.0.1:{port}");
     let proxy = ground.launch.proxy(&["--metrics", &metrics]).await.unwrap();
     let proxied = ground.bed.source.through(proxy.port());

@@ -19,8 +19,8 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use harness::{
-    Database, Installation, Launch, Server, ServerOptions, installation::workspace,
-    segue::binary_beside, server::free_port,
+    Database, Installation, Launch, Server, ServerOptions, installation::workspace, ports,
+    segue::binary_beside,
 };
 
 use results::Results;
@@ -96,7 +96,7 @@ async fn compare(suite: Suite, mirror: Mirror, directory: PathBuf) -> Result<usi
     let source = server.database(DATABASE);
     let binary = binary_beside(&std::env::current_exe()?)?;
     let launch = Launch::new(binary, &source, &source).with_uris(Some(&source.uri()), None);
-    let metrics = format!("127.0.0.1:{}", free_port()?);
+    let metrics = format!("127.0.0.1:{}", ports::free()?);
     let mut arguments = vec!["--metrics", &metrics];
     arguments.extend(match mirror {
         Mirror::Off => ["--mirror", "off"].as_slice(),

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use harness::guardian::{Ending, Guardian};
+use harness::ports;
 use harness::segue::{Launch, Segue, binary_beside};
-use harness::server::free_port;
 use harness::{Database, Installation, Process, Server, ServerOptions};
 
 use crate::Order;
@@ -120,7 +120,7 @@ impl<'order> Ground<'order> {
         }
         let binary = binary_beside(&std::env::current_exe()?)?;
         let launch = Launch::new(binary, &source, &source).with_uris(Some(&source.uri()), None);
-        let metrics = format!("127.0.0.1:{}", free_port()?);
+        let metrics = format!("127.0.0.1:{}", ports::free()?);
         let mut arguments = vec!["--metrics", &metrics];
         arguments.extend(match self.order.mirror {
             Mirror::Off | Mirror::On => ["--mirror", "off"].as_slice(),

@@ -8,8 +8,8 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 use harness::compare::{Comparison, compare_where};
+use harness::ports;
 use harness::segue::{Launch, Segue, binary_beside};
-use harness::server::free_port;
 use harness::{Database, Installation, Server, ServerOptions, bed::Bed, tool};
 use serde_json::Value;
 
@@ -73,7 +73,7 @@ impl Mirrored {
 
     /// Proxy and reconciler. The endpoint for metrics is returned, too.
     pub(crate) async fn run(&self) -> Result<(Segue, String)> {
-        let http = format!("127.0.0.1:{}", free_port()?);
+        let http = format!("127.0.0.1:{}", ports::free()?);
         let arguments = ["--http", &http, "--catalog-wait", CATALOG_WAIT];
         Ok((self.launch.run(&arguments).await?, http))
     }
