@@ -81,8 +81,13 @@ impl Process {
             }
             if let Some(status) = self.status()? {
                 bail!(
-                    "{} ended with {status} before {prefix:?}:\n{}",
+                    "{} ended with {status} before {prefix:?}: {}\n{}",
                     self.name,
+                    // Where only the beginning of a message is shown, that has to say why.
+                    self.errors()
+                        .lines()
+                        .next_back()
+                        .unwrap_or("it said nothing"),
                     self.errors()
                 );
             }
