@@ -27,6 +27,14 @@ impl Epoch {
         }
     }
 
+    /// The one that follows; none behind the last.
+    pub const fn next(self) -> Option<Self> {
+        match self.0.checked_add(1) {
+            Some(number) => Some(Self(number)),
+            None => None,
+        }
+    }
+
     /// The epoch's number.
     pub const fn number(self) -> u8 {
         self.0
