@@ -67,6 +67,7 @@ impl Api {
             200 => serde_json::from_str(&answer.body)
                 .map(Some)
                 .map_err(|error| self.failure(&format!("is of another version of Segue: {error}"))),
+            400 => Err(Failure::usage(said(&answer.body))),
             404 => Ok(None),
             401 => Err(self.failure("asks for a token; name its file with http_token_file")),
             _ => Err(self.failure(&format!("says: {}", said(&answer.body)))),

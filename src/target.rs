@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use control::report::{Divergence, DivergenceDetail, Page, Report, Since};
+use control::report::{DivergenceDetail, DivergencePage, Page, Report, Since};
 use control::status::StatusFacts;
 use control::{ControlError, Dsn, Side};
 use serde::de::DeserializeOwned;
@@ -71,7 +71,7 @@ impl Target {
             }
             Self::Api(api) => {
                 let path = match since {
-                    Some(since) => format!("/report?since={}", url_part(since)?),
+                    Some(since) => format!("/report?since={}", url_part(since)),
                     None => "/report".to_owned(),
                 };
                 fetch(api, &path).await?.ok_or_else(|| no_target(api))
@@ -79,9 +79,8 @@ impl Target {
         }
     }
 
-    /// Some divergences in the order of their numbers. Only from the target itself: the endpoint is
-    /// asked for it by others.
-    pub(crate) async fn page(&mut self, wanted: &Page) -> Result<Vec<Divergence>, Failure> {
+    /// Some divergences in the order of their numbers.
+    pub(crate) async fn page(&mut self, wanted: &Page) -> Result<DivergencePage, Failure> {
         match self {
             Self::Database { dsn, client } => {
                 ask(dsn, client, async |client| {
@@ -89,7 +88,9 @@ impl Target {
                 })
                 .await
             }
-            Self::Api(api) => Err(no_target(api)),
+            Self::Api(api) => fetch(api, &page_path(wanted))
+                .await?
+                .ok_or_else(|| no_target(api)),
         }
     }
 
@@ -154,15 +155,38 @@ fn no_target(api: &Api) -> Failure {
     ))
 }
 
-/// A time or an age has no letter that a URL would take for its own; other texts are no times.
-fn url_part(since: &str) -> Result<&str, Failure> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-:._".contains(&byte);
-    if since.bytes().all(plain) {
-        return Ok(since);
+/// Where an endpoint has such a page.
+fn page_path(page: &Page) -> String {
+    let mut path = format!("/divergences?after={}&limit={}", page.after, page.limit);
+    let since = match &page.since {
+        Since::Beginning => None,
+        Since::Time(text) => Some(text.clone()),
+        Since::SecondsAgo(seconds) => Some(format!("{:.0}ms", seconds * 1000.0)),
+    };
+    let wanted = [
+        ("state", &page.state),
+        ("table", &page.table),
+        ("since", &since),
+    ];
+    for (name, value) in wanted {
+        if let Some(value) = value {
+            path.push_str(&format!("&{name}={}", url_part(value)));
+        }
     }
-    Err(Failure::usage(format!(
-        "the time cannot be read: {since:?}; write 2026-11-23T15:00:00Z, or an age such as 2h"
-    )))
+    path
+}
+
+/// A value as it may stand in a URL.
+fn url_part(value: &str) -> String {
+    let mut part = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            part.push(char::from(byte));
+        } else {
+            part.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    part
 }
 
 /// The only values that a person gives to these questions are times.
@@ -182,7 +206,7 @@ fn failure(error: &ControlError) -> Failure {
 }
 
 /// From when on a report is wanted: an age, else a time. PostgreSQL says whether it is one.
-fn since(text: Option<&str>) -> Since {
+pub(crate) fn since(text: Option<&str>) -> Since {
     match text {
         None => Since::Beginning,
         Some(text) => match duration(text) {
@@ -202,5 +226,24 @@ mod tests {
         assert_eq!(since(Some("15min")), Since::SecondsAgo(900.0));
         let time = "2026-11-23T15:00:00Z";
         assert_eq!(since(Some(time)), Since::Time(time.into()));
+    }
+
+    #[test]
+    fn a_page_is_asked_for_with_everything_that_narrows_it() {
+        let mut page = Page {
+            since: Since::Beginning,
+            state: None,
+            table: None,
+            after: 17,
+            limit: 5,
+        };
+        assert_eq!(page_path(&page), "/divergences?after=17&limit=5");
+        page.since = Since::SecondsAgo(90.0);
+        page.state = Some("open".into());
+        page.table = Some("public.\"a b\"".into());
+        assert_eq!(
+            page_path(&page),
+            "/divergences?after=17&limit=5&state=open&table=public.%22a%20b%22&since=90000ms"
+        );
     }
 }

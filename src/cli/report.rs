@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 use super::facts::From;
 use super::{Context, block_on};
 use crate::exit::{Exit, Failure};
-use crate::target::Target;
+use crate::target::{self, Target};
 use crate::{output, render};
 use clap::{Args, Subcommand};
-use control::report::DivergenceDetail;
+use control::report::{DivergenceDetail, DivergencePage, Page};
+
+/// Divergences on a page, if nothing is said.
+const LIMIT_DEFAULT: usize = 100;
 
 #[derive(Debug, Args)]
 #[command(
@@ -19,8 +22,14 @@ Examples:
   segue report --since 2h --html report.html
   segue report --json | jq .summary
   segue report show 17
+  segue report --state open --table public.item --limit 50
+  segue report --after 117 --limit 50     the page behind number 117
   segue report --html for-all.html --redact
   segue report --api http://127.0.0.1:9188
+
+Without --limit, --after, --state or --table it shows everything at once: the newest 1000
+divergences, what became of each table, what happened. With one of them, divergences in the order of
+their numbers, and where the next page begins.
 
 Ends with 3 while divergences are open. Reads the target only, and works while every other part is
 down."
@@ -48,6 +57,26 @@ struct List {
     /// Leave rows' contents out, keys too: for people who may not see them
     #[arg(long)]
     redact: bool,
+    #[command(flatten)]
+    paging: Paging,
+}
+
+/// What makes it a page of divergences.
+#[derive(Debug, Args)]
+#[group(multiple = true, conflicts_with = "html")]
+struct Paging {
+    /// Only divergences in this state
+    #[arg(long, value_name = "STATE", value_parser = Page::STATES)]
+    state: Option<String>,
+    /// Only divergences of this table, named as the report names it
+    #[arg(long, value_name = "TABLE")]
+    table: Option<String>,
+    /// So many divergences, by number [default: 100 if it is a page]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
+    /// Only divergences behind this number: where the last page ended
+    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(i64).range(0..))]
+    after: Option<i64>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -78,6 +107,7 @@ impl Arguments {
                     }
                     show(&found, json)
                 }
+                None if self.list.paging.is_wanted() => self.list.print_page(&mut target).await,
                 None => self.list.print(&mut target).await,
             }
         })
@@ -100,6 +130,50 @@ impl List {
             None => output::text(&render::report::text(&report))?,
         }
         Ok(Exit::of_open(report.summary.open))
+    }
+
+    async fn print_page(&self, target: &mut Target) -> Result<Exit, Failure> {
+        let mut page = self.paging.read(target, self.since.as_deref()).await?;
+        if self.redact {
+            page.redact();
+        }
+        if self.json {
+            output::json(&page)?;
+        } else {
+            output::text(&render::report::page(&page))?;
+        }
+        Ok(Exit::of_open(page.summary.open))
+    }
+}
+
+impl Paging {
+    const fn is_wanted(&self) -> bool {
+        self.state.is_some() || self.table.is_some() || self.limit.is_some() || self.after.is_some()
+    }
+
+    /// More than one question holds is asked for in several.
+    async fn read(
+        &self,
+        target: &mut Target,
+        since: Option<&str>,
+    ) -> Result<DivergencePage, Failure> {
+        let limit = self.limit.map_or(LIMIT_DEFAULT, |limit| limit as usize);
+        let mut wanted = Page {
+            since: target::since(since),
+            state: self.state.clone(),
+            table: self.table.clone(),
+            after: self.after.unwrap_or_default(),
+            limit: limit.min(Page::LIMIT_MAX),
+        };
+        let mut all = target.page(&wanted).await?;
+        while let Some(after) = all.next_after
+            && all.divergences.len() < limit
+        {
+            wanted.after = after;
+            wanted.limit = (limit - all.divergences.len()).min(Page::LIMIT_MAX);
+            all.append(target.page(&wanted).await?);
+        }
+        Ok(all)
     }
 }
 

@@ -1,6 +1,8 @@
 //! The divergence report as text.
 
-use control::report::{Author, Columns, Divergence, DivergenceDetail, Proposal, Report};
+use control::report::{
+    Author, Columns, Divergence, DivergenceDetail, DivergencePage, Proposal, Report,
+};
 use control::table_report::TableReport;
 
 use super::{
@@ -62,6 +64,31 @@ pub(crate) fn text(report: &Report) -> String {
         text.push_str("  … and older ones; narrow the report with --since\n");
     }
     events(&mut text, report);
+    text
+}
+
+/// Some of the divergences, and where the next ones begin.
+pub(crate) fn page(page: &DivergencePage) -> String {
+    let mut text = String::new();
+    for found in &page.divergences {
+        divergence(&mut text, found);
+    }
+    if page.divergences.is_empty() {
+        text.push_str("  no divergence is left to show\n");
+    }
+    let summary = &page.summary;
+    push(
+        &mut text,
+        format_args!(
+            "\n  in all      open {}, repaired {}, ignored {}\n",
+            count_signed(summary.open),
+            count_signed(summary.repaired),
+            count_signed(summary.ignored)
+        ),
+    );
+    if let Some(after) = page.next_after {
+        push(&mut text, format_args!("  next page   --after {after}\n"));
+    }
     text
 }
 
@@ -203,7 +230,7 @@ fn tables(text: &mut String, tables: &[TableReport]) {
                 count_signed(table.repaired),
                 count_signed(table.held),
                 count_signed(table.open_divergences),
-                reasons(&table.applied_why)
+                reasons(&table.applied_because())
             ),
         );
     }

@@ -15,7 +15,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use control::Password;
-use control::report::{Divergence, Report, Sample};
+use control::report::{Report, Sample};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -187,15 +187,7 @@ async fn divergence(
     }
 }
 
-/// A page of divergences, and where the next one begins.
-#[derive(Serialize)]
-struct Divergences {
-    divergences: Vec<Divergence>,
-    /// For `?after=`; none if there are no more.
-    next_after: Option<i64>,
-}
-
-/// `?state=open&table=public.item&after=17&limit=100&redact`, in the order of their numbers.
+/// `?state=open&table=public.item&since=2h&after=17&limit=100&redact`, in the order of their numbers.
 async fn divergences(State(facts): State<Arc<Facts>>, RawQuery(query): RawQuery) -> Response {
     let Some(target) = &facts.target else {
         return no_target();
@@ -207,16 +199,9 @@ async fn divergences(State(facts): State<Arc<Facts>>, RawQuery(query): RawQuery)
     };
     let mut found = target.lock().await.page(&page).await;
     if let (Ok(found), true) = (&mut found, query.has("redact")) {
-        found.iter_mut().for_each(Divergence::redact);
+        found.redact();
     }
-    answer(found.as_ref().map(|found| {
-        Divergences {
-            next_after: (found.len() == page.limit)
-                .then(|| found.last().map(|last| last.id))
-                .flatten(),
-            divergences: found.clone(),
-        }
-    }))
+    answer(found.as_ref())
 }
 
 fn no_target() -> Response {

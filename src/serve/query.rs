@@ -4,10 +4,10 @@
 
 use control::report::Page;
 
+use crate::target;
+
 /// Divergences on a page, if nothing is said.
 const LIMIT_DEFAULT: usize = 100;
-/// And at most.
-const LIMIT_MAX: usize = 1000;
 
 /// `name=value&name`.
 #[derive(Debug)]
@@ -34,10 +34,9 @@ impl Query {
     /// Which divergences are asked for.
     pub(super) fn page(&self) -> Result<Page, &'static str> {
         let state = self.value("state");
-        let known = ["open", "repaired", "ignored"];
         if state
             .as_deref()
-            .is_some_and(|state| !known.contains(&state))
+            .is_some_and(|state| !Page::STATES.contains(&state))
         {
             return Err("state is one of open, repaired, ignored");
         }
@@ -49,10 +48,11 @@ impl Query {
         let limit = number("limit", "limit is a number from 1 to 1000")?;
         let limit = match limit.map(usize::try_from) {
             None => LIMIT_DEFAULT,
-            Some(Ok(limit @ 1..=LIMIT_MAX)) => limit,
+            Some(Ok(limit @ 1..=Page::LIMIT_MAX)) => limit,
             Some(_) => return Err("limit is a number from 1 to 1000"),
         };
         Ok(Page {
+            since: target::since(self.value("since").as_deref()),
             state,
             table: self.value("table"),
             after: after.unwrap_or_default(),

@@ -167,6 +167,69 @@ async fn commands_agree(ground: &Ground, url: &str, report: &Value, id: &str) {
 }
 
 #[tokio::test]
+async fn a_long_report_is_read_page_by_page_from_the_target_and_through_the_endpoint() {
+    let ground = Ground::new(SCHEMA).await;
+    let target = &ground.bed.target;
+    target
+        .execute(
+            "INSERT INTO segue.divergence (\"table\", key, key_columns, kind, state)
+             SELECT 'public.\"a&b\"', '\\x00'::bytea, jsonb '{\"id\": \"7\"}', 'missing_row', 'open'
+             FROM generate_series(1, 1200)
+             UNION ALL SELECT 'public.item', '\\x00', '{}', 'extra_row', 'repaired'",
+        )
+        .await
+        .unwrap();
+    let port = server::free_port().unwrap();
+    let address = format!("127.0.0.1:{port}");
+    let _proxy = ground.launch.proxy(&["--metrics", &address]).await.unwrap();
+    let url = format!("http://{address}");
+    let far = ground.launch.with_uris(None, None);
+    let near: [&str; 0] = [];
+    for (launch, way) in [(&ground.launch, &near[..]), (&far, &["--api", &url])] {
+        let ask = async |arguments: &[&str]| {
+            let arguments = [&["report"], arguments, way].concat();
+            launch.json(&arguments).await.unwrap()
+        };
+        let of_table = ["--table", "public.\"a&b\"", "--state", "open"];
+        let (mut after, mut seen) = ("0".to_owned(), Vec::new());
+        loop {
+            let page = ["--limit", "500", "--after", &after];
+            let (code, page) = ask(&[&of_table[..], &page].concat()).await;
+            assert_eq!(code, 3);
+            assert_eq!(page["summary"]["open"], 1200, "{page:#}");
+            let found = page["divergences"].as_array().unwrap();
+            seen.extend(found.iter().map(|one| one["id"].as_i64().unwrap()));
+            let Some(next) = page["next_after"].as_i64() else {
+                break;
+            };
+            assert_eq!(Some(&next), seen.last());
+            after = next.to_string();
+        }
+        assert_eq!(seen.len(), 1200);
+        assert!(seen.is_sorted_by(|one, other| one < other));
+        let (_, many) = ask(&["--limit", "1100"]).await;
+        assert_eq!(many["divergences"].as_array().unwrap().len(), 1100);
+        let arguments = [&["report", "--limit", "2", "--since", "1h"], way].concat();
+        let text = launch.run_to_end(&arguments).await.unwrap();
+        let (first, second) = (seen[0], seen[1]);
+        for part in [
+            format!("#{first}"),
+            format!("next page   --after {second}"),
+            "open 1,200, repaired 1".to_owned(),
+        ] {
+            assert!(text.output.contains(&part), "{part}: {text:?}");
+        }
+        let wrong = [&["report", "--limit", "2", "--since", "never"], way].concat();
+        assert_eq!(launch.run_to_end(&wrong).await.unwrap().code, 2);
+    }
+    for wrong in [["--limit", "0"], ["--state", "lost"], ["--after", "x"]] {
+        let arguments = [&["report"], &wrong[..]].concat();
+        let refused = ground.launch.run_to_end(&arguments).await.unwrap();
+        assert_eq!(refused.code, 2, "{refused:?}");
+    }
+}
+
+#[tokio::test]
 async fn strangers_get_no_facts() {
     let ground = Ground::new(SCHEMA).await;
     let port = ports::free().unwrap();

@@ -5,6 +5,7 @@
 //! [`show`].
 
 mod facts;
+mod page;
 
 use tokio_postgres::{Client, Row, Transaction};
 
@@ -12,6 +13,7 @@ pub use self::facts::{
     Author, Columns, Divergence, DivergenceDetail, Event, JournalEntry, Proposal, Report, Sample,
     Summary,
 };
+pub use self::page::{DivergencePage, Page, page};
 use crate::error::ControlError;
 use crate::status::{self, cannot, unreadable};
 use crate::table_report;
@@ -24,9 +26,10 @@ const SAMPLES_MAX: i32 = 300;
 const EVENTS_MAX: i64 = 200;
 
 /// From when on divergences, events and samples are wanted.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub enum Since {
     /// From the first.
+    #[default]
     Beginning,
     /// From this time on, in any form that PostgreSQL reads.
     Time(String),
@@ -270,36 +273,4 @@ async fn count_divergences(
         sample.open = (found - over).max(0.0);
     }
     Ok(())
-}
-
-/// Which divergences are wanted, a page at a time.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Page {
-    /// `open`, `repaired` or `ignored`; any if none is given.
-    pub state: Option<String>,
-    /// A table's canonical name; any if none is given.
-    pub table: Option<String>,
-    /// Only those with a greater number.
-    pub after: i64,
-    /// So many at most.
-    pub limit: usize,
-}
-
-/// Divergences in the order of their numbers.
-pub async fn page(client: &mut Client, page: &Page) -> Result<Vec<Divergence>, ControlError> {
-    let snapshot = status::snapshot(client).await?;
-    let sql = format!(
-        "{} WHERE d.id > $1 AND d.state = coalesce($2, d.state)
-         AND d.\"table\" = coalesce($3, d.\"table\") ORDER BY d.id LIMIT {}",
-        select_divergence(),
-        page.limit.min(DIVERGENCES_MAX)
-    );
-    let rows = snapshot
-        .query(&sql, &[&page.after, &page.state, &page.table])
-        .await
-        .map_err(cannot("read the divergences"))?;
-    rows.iter()
-        .map(divergence)
-        .collect::<Result<_, _>>()
-        .map_err(unreadable("a divergence"))
 }
