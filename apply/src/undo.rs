@@ -14,6 +14,7 @@ use protocol::decide::repair::{Repaired, UndoRefusal, may_undo};
 
 use crate::connection::{Connection, ConnectionError};
 use crate::session::{SessionError, SessionKind, open_target};
+use crate::statements::{WriteError, key_operators};
 
 /// A transaction that holds the row ends within this, or a person wants to know.
 const LOCK_TIMEOUT: &str = "5s";
@@ -47,6 +48,9 @@ pub enum UndoError {
         /// Its number.
         id: i64,
     },
+    /// The table has lost its key at the target.
+    #[error(transparent)]
+    Key(#[from] WriteError),
     /// The contract does not have the table any more.
     #[error("divergence {id} cannot be undone: the table {table} is no longer carried")]
     TableGone {
@@ -72,6 +76,7 @@ impl UndoError {
             Self::Session(_) | Self::Connection(_) | Self::Unknown { .. } => 1,
             Self::Refused { .. }
             | Self::NotKept { .. }
+            | Self::Key(_)
             | Self::TableGone { .. }
             | Self::NotTaken { .. } => 4,
         }
@@ -113,7 +118,7 @@ async fn within(
         let table = kept.table;
         return Err(UndoError::TableGone { id, table });
     };
-    let row = RowSql::of(table, &kept);
+    let row = RowSql::of(connection, table, &kept).await?;
     // Rule 1: the lock in a statement of its own, before any test.
     connection.query_simple(&lock(&kept)).await?;
     let now = match &row.value {
@@ -217,14 +222,19 @@ struct RowSql {
     /// The canonical name.
     name: String,
     columns: Vec<String>,
-    key: Vec<String>,
+    /// The key's columns, each with the equality of the table's index.
+    key: Vec<(String, String)>,
     /// Either form of the row: both have its key.
     value: Option<String>,
     before: Option<String>,
 }
 
 impl RowSql {
-    fn of(table: &Table, kept: &Kept) -> Self {
+    async fn of(
+        connection: &mut Connection,
+        table: &Table,
+        kept: &Kept,
+    ) -> Result<Self, UndoError> {
         let column = |place: &usize| {
             table
                 .columns
@@ -232,22 +242,23 @@ impl RowSql {
                 .map(|it| quote_identifier(&it.name))
         };
         let typed = |text: &String| format!("{}::{}", literal(text), table.name);
-        Self {
+        let operators = key_operators::<UndoError>(connection, table).await?;
+        Ok(Self {
             name: table.name.clone(),
             columns: (0..table.columns.len())
                 .filter_map(|it| column(&it))
                 .collect(),
-            key: table.key.iter().filter_map(column).collect(),
+            key: table.key.iter().filter_map(column).zip(operators).collect(),
             value: kept.after.as_ref().or(kept.before.as_ref()).map(typed),
             before: kept.before.as_ref().map(typed),
-        }
+        })
     }
 
     fn key_test(&self, value: &str) -> String {
         let tests = self
             .key
             .iter()
-            .map(|column| format!(r#""segue: row".{column} = ({value}).{column}"#));
+            .map(|(column, is)| format!(r#""segue: row".{column} {is} ({value}).{column}"#));
         tests.collect::<Vec<_>>().join(" AND ")
     }
 

@@ -84,6 +84,39 @@ async fn past_its_share_a_table_waits_for_a_person_and_the_log_goes_on() {
 }
 
 #[tokio::test]
+async fn a_stop_is_on_record_with_the_first_row_that_it_holds_back() {
+    let ground = Ground::new(SCHEMA).await;
+    let _segue = reconciler(&ground, &["--max-repairs", "1/1h"]).await;
+    let target = &ground.bed.target;
+    let client = target.connect().await.unwrap();
+    target
+        .execute("UPDATE item SET name = 'by hand' WHERE id <= 3")
+        .await
+        .unwrap();
+    let seen = "SELECT (SELECT count(*) FROM segue.divergence WHERE held = 'limit')::text, \
+                       (SELECT count(*) FROM segue.repair_limit)::text";
+    let held = wait::until("a row to be held back", async || {
+        let rows = harness::database::rows(&client, seen).await?;
+        let [held, stopped] = [0, 1].map(|place| rows[0][place].clone().unwrap());
+        Ok((held != "0").then_some(stopped))
+    });
+    assert_eq!(held.await.unwrap(), "1");
+    // Whoever sees it may let it go on at once.
+    let resume = ["repair", "resume", "--all"];
+    let resumed = ground.launch.run_to_end(&resume).await.unwrap();
+    assert!(
+        resumed.output.contains("repairs of public.item go on"),
+        "{resumed:?}"
+    );
+    // The two that were left have a share of one: the next stop is another one.
+    found(&ground, "repaired", &Value::Null, 2).await;
+    found(&ground, "open", &"limit".into(), 1).await;
+    assert_eq!(ground.launch.run_to_end(&resume).await.unwrap().code, 0);
+    ground.bed.converged().await.unwrap();
+    found(&ground, "repaired", &Value::Null, 3).await;
+}
+
+#[tokio::test]
 async fn a_mirror_that_lies_is_held_to_the_limit_and_its_rows_stay_unproven() {
     let ground = Ground::new(SCHEMA).await;
     let (_proxy, proxied) = ground.proxy_alone("async").await;
@@ -191,6 +224,55 @@ async fn a_repair_is_undone_until_the_rows_next_change() {
     ground.bed.converged().await.unwrap();
     let all = ground.divergences().await;
     assert_eq!(all.len(), 1, "the undo is no foreign write: {all:#?}");
+}
+
+/// Keys whose equality is not found on the search path of a session of ours, or another one is.
+#[tokio::test]
+async fn a_repair_is_undone_whatever_type_its_key_has() {
+    let keys = [
+        ("hstore", "a=>1", "b=>NULL"),
+        ("citext", "Ab", "c"),
+        ("mood[]", "{sad}", "{happy,sad}"),
+        ("place", "(1,x)", "(2,)"),
+        ("weight", "1.50", "2"),
+    ];
+    let tables: Vec<String> = (0..)
+        .zip(keys)
+        .map(|(number, (of, ..))| {
+            format!("CREATE TABLE t{number} (id {of} PRIMARY KEY, name text);")
+        })
+        .collect();
+    let schema = format!(
+        "CREATE EXTENSION hstore; CREATE EXTENSION citext; CREATE TYPE mood AS ENUM ('sad', 'happy');
+         CREATE TYPE place AS (x int, y text); CREATE DOMAIN weight AS numeric CHECK (VALUE > 0);
+         {}",
+        tables.join(" ")
+    );
+    let ground = Ground::new(&schema).await;
+    let _segue = reconciler(&ground, &[]).await;
+    let (source, target) = (&ground.bed.source, &ground.bed.target);
+    for (number, (_, one, other)) in (0..).zip(keys) {
+        let rows = format!("INSERT INTO t{number} VALUES ('{one}', 'a'), ('{other}', 'b')");
+        source.execute(&rows).await.unwrap();
+    }
+    ground.bed.converged().await.unwrap();
+    for number in 0..keys.len() {
+        let change = format!(
+            "UPDATE t{number} SET name = 'by hand' WHERE name = 'a';
+             DELETE FROM t{number} WHERE name = 'b'"
+        );
+        target.execute(&change).await.unwrap();
+    }
+    let repaired = found(&ground, "repaired", &Value::Null, 2 * keys.len()).await;
+    for one in &repaired {
+        let id = one["id"].to_string();
+        let undone = ground.launch.run_to_end(&["repair", "undo", &id]).await;
+        assert_eq!(undone.unwrap().code, 0, "{one:#}");
+    }
+    for number in 0..keys.len() {
+        let sql = format!("SELECT string_agg(name, ' ') FROM t{number}");
+        assert_eq!(target.value(&sql).await.unwrap(), "by hand", "t{number}");
+    }
 }
 
 #[tokio::test]

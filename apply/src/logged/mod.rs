@@ -26,6 +26,7 @@ use std::sync::Arc;
 use protocol::contract::{Contract, Table, TableIndex};
 use protocol::decide::assembly::LoggedWrite;
 use protocol::decide::floor::Floor;
+use protocol::decide::repair::Hold;
 use protocol::decide::verdict::OwedWhy;
 use protocol::decide::working_set::{
     Extent, FindingKind, MirrorOutcome, Net, Operation, OwedRow, Tally, WorkingSet,
@@ -418,11 +419,18 @@ impl LoggedWriter {
 }
 
 impl LoggedWriter {
-    /// What came of a net effect. Its repairs are counted now that they are made.
+    /// What came of a net effect. Its repairs are counted now that they are made, and stops hold now
+    /// that they are on record.
     fn applied(&mut self, net: Net) -> Applied {
         for found in &net.findings {
-            if matches!(found.kind, FindingKind::Wrong(_)) {
-                self.repairs.ask(found.key.table());
+            match (found.kind, found.hold) {
+                (FindingKind::Wrong(_), None) => {
+                    self.repairs.ask(found.key.table());
+                }
+                (FindingKind::Wrong(_), Some(Hold::Limit)) => {
+                    self.repairs.stop(found.key.table());
+                }
+                (FindingKind::Wrong(_), Some(Hold::Dry)) | (FindingKind::LostMirror, _) => {}
             }
         }
         Applied::of(net)

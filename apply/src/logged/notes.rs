@@ -4,6 +4,7 @@
 //! divergence.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use protocol::contract::Table;
@@ -14,7 +15,7 @@ use protocol::op_id::OpId;
 use protocol::revision::Revision;
 use protocol::row::{Image, RowKey};
 
-use super::{LoggedError, LoggedWriter, execute, table_of};
+use super::{LoggedError, LoggedWriter, execute, statements, table_of};
 use crate::array::{Array, element};
 use crate::connection::Parameter;
 use crate::statements::{Statement, Value};
@@ -194,12 +195,19 @@ impl LoggedWriter {
         execute(&mut self.connection, &statement.name(), &parameters)
     }
 
-    /// Completes the open divergences of a row.
+    /// Completes the open divergences of a row. The first one that a table's limit holds back puts
+    /// the table's stop on record with it, so that whoever sees the one finds the other. Later ones
+    /// do not: a person may have resumed the table, and this session not have heard yet.
     pub(super) fn queue_completion(
         &mut self,
         key: &RowKey,
         completion: &Completion<'_>,
     ) -> Result<(), LoggedError> {
+        if completion.hold == Some(Hold::Limit) && !self.repairs.is_stopped(key.table()) {
+            let contract = Arc::clone(&self.contract);
+            let name = table_of(&contract, key)?.name.as_bytes();
+            self.queue(statements::STOP, &[Parameter::Binary(name)])?;
+        }
         let statement = Statement::Complete(key.table());
         self.ready(statement)?;
         let table = table_of(&self.contract, key)?;

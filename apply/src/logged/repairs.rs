@@ -59,6 +59,11 @@ impl RepairBook {
         self.repairs.stopped()
     }
 
+    /// Whether the table's repairs wait for a person.
+    pub(super) fn is_stopped(&self, table: TableIndex) -> bool {
+        self.repairs.is_stopped(table)
+    }
+
     pub(super) fn ask(&mut self, table: TableIndex) -> Permission {
         let now = self.now();
         self.repairs.ask(table, now)

@@ -22,9 +22,10 @@ pub(super) const KEEP: &str = "keep";
 pub(super) const DROP: &str = "drop";
 pub(super) const OWE: &str = "owe";
 pub(super) const SETTLE: &str = "settle";
+pub(super) const STOP: &str = "stop";
 
 /// The statements on `segue`'s own tables, by name.
-const CONTROL: [(&str, &str); 12] = [
+const CONTROL: [(&str, &str); 13] = [
     (BEGIN, "BEGIN ISOLATION LEVEL READ COMMITTED"),
     (COMMIT, "COMMIT"),
     (
@@ -57,7 +58,7 @@ const CONTROL: [(&str, &str); 12] = [
     ),
     (
         OPS,
-        "DELETE FROM segue.op WHERE op_id = ANY ($1::uuid[]) RETURNING op_id, outcome",
+        "DELETE FROM segue.op WHERE op_id = ANY ($1::uuid[]) RETURNING op_id, outcome, reason",
     ),
     (
         KEEP,
@@ -94,6 +95,11 @@ const CONTROL: [(&str, &str); 12] = [
         r#"DELETE FROM segue.owed AS held
            USING ROWS FROM (unnest($1::text[]), unnest($2::bytea[])) AS n("table", key)
            WHERE held."table" = n."table" AND held.key = n.key"#,
+    ),
+    (
+        STOP,
+        r#"INSERT INTO segue.repair_limit ("table") VALUES ($1::text)
+           ON CONFLICT ("table") DO UPDATE SET stopped_at = clock_timestamp(), resumed_at = NULL"#,
     ),
 ];
 

@@ -17,7 +17,7 @@ use protocol::reader::ReadError;
 use protocol::remap;
 use protocol::row::{Datum, Image, RowKey};
 
-use crate::connection::{Connection, EncodeError, Format, Parameter, Values};
+use crate::connection::{Connection, ConnectionError, EncodeError, Format, Parameter, Values};
 use crate::session::{self, SessionError};
 
 use prepared::{Prepared, STATEMENT_COUNT_MAX};
@@ -127,6 +127,33 @@ impl Value {
     }
 }
 
+/// The key columns of all tables at the target.
+async fn key_columns(connection: &mut Connection) -> Result<Vec<KeyColumn>, ConnectionError> {
+    let rows = connection.query_simple(sql::KEY_COLUMNS).await?;
+    let columns = rows.iter().map(|row| KeyColumn {
+        schema: session::text(row.first()),
+        relation: session::text(row.get(1)),
+        column: session::text(row.get(2)),
+        type_name: session::text(row.get(3)),
+        operator: session::text(row.get(4)),
+    });
+    Ok(columns.collect())
+}
+
+/// The equality of each of `table`'s key columns, as SQL that means it whatever the search path is.
+pub(crate) async fn key_operators<E>(
+    connection: &mut Connection,
+    table: &Table,
+) -> Result<Vec<String>, E>
+where
+    E: From<ConnectionError> + From<WriteError>,
+{
+    let found = key_columns(connection).await?;
+    let found: Vec<&KeyColumn> = found.iter().collect();
+    let sql = TableSql::new(table.clone(), &found)?;
+    Ok(sql.key_operators().map(str::to_owned).collect())
+}
+
 impl Statements {
     /// Writes the statements for `contract`, with what the target's catalog says of its keys.
     /// `connection` must be idle.
@@ -134,17 +161,7 @@ impl Statements {
         connection: &mut Connection,
         contract: &Contract,
     ) -> Result<Self, SessionError> {
-        let rows = connection.query_simple(sql::KEY_COLUMNS).await?;
-        let found: Vec<KeyColumn> = rows
-            .iter()
-            .map(|row| KeyColumn {
-                schema: session::text(row.first()),
-                relation: session::text(row.get(1)),
-                column: session::text(row.get(2)),
-                type_name: session::text(row.get(3)),
-                operator: session::text(row.get(4)),
-            })
-            .collect();
+        let found = key_columns(connection).await?;
         let mut of_tables: HashMap<(&str, &str), Vec<&KeyColumn>> = HashMap::new();
         for column in &found {
             let place = (column.schema.as_str(), column.relation.as_str());

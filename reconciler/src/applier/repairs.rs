@@ -54,12 +54,13 @@ impl Applier<'_> {
         Ok(())
     }
 
-    /// Says which tables' repairs have stopped, and hears which may go on.
+    /// Says which tables' repairs have stopped, and hears which may go on. The stop itself is on
+    /// record since the transaction that held the first row back.
     pub(super) async fn keep_repairs(&mut self) -> Result<(), ReconcilerError> {
         let stopped: Vec<TableIndex> = self.writer.repairs().stopped().collect();
         for table in stopped {
-            if !self.stopped.contains(&table) {
-                self.stop_repairs(table).await?;
+            if self.stopped.insert(table) {
+                self.say_stopped(table).await?;
             }
         }
         if !self.stopped.is_empty() {
@@ -74,16 +75,8 @@ impl Applier<'_> {
         Ok(())
     }
 
-    async fn stop_repairs(&mut self, table: TableIndex) -> Result<(), ReconcilerError> {
+    async fn say_stopped(&mut self, table: TableIndex) -> Result<(), ReconcilerError> {
         let name = self.table_name(table);
-        let stop = format!(
-            r#"INSERT INTO segue.repair_limit ("table") VALUES ({})
-               ON CONFLICT ("table") DO UPDATE
-               SET stopped_at = clock_timestamp(), resumed_at = NULL"#,
-            literal(&name)
-        );
-        self.execute(&stop).await?;
-        self.stopped.insert(table);
         let text = format!(
             "{name} has had its share of repairs (max_repairs): what differs there is left as it \
              is until `segue repair resume {name}`"
