@@ -32,6 +32,12 @@ pub struct TableReport {
     pub superseded: i64,
     /// Those applied, by reason: `deferred` on purpose, `unmirrored` of no proxy's transaction.
     pub applied_why: BTreeMap<String, i64>,
+    /// Those applied because they were deferred, by the reason that a proxy gave.
+    #[serde(default)]
+    pub deferred: BTreeMap<String, i64>,
+    /// Those applied because the mirror dropped them, by the reason that a proxy gave.
+    #[serde(default)]
+    pub dropped: BTreeMap<String, i64>,
     /// Its open divergences.
     pub open_divergences: i64,
 }
@@ -79,11 +85,34 @@ impl TableReport {
             "held" => self.held += count,
             "superseded" => self.superseded += count,
             // A verdict of a later version is still one that the log brought.
-            _ => {
+            said => {
                 self.applied += count;
-                *self.applied_why.entry(why.unwrap_or_default()).or_default() += count;
+                let why = why.unwrap_or_default();
+                let reasons = match said {
+                    "deferred" => Some(&mut self.deferred),
+                    "dropped" => Some(&mut self.dropped),
+                    _ => None,
+                };
+                let Some(reasons) = reasons else {
+                    *self.applied_why.entry(why).or_default() += count;
+                    return;
+                };
+                *reasons.entry(why).or_default() += count;
+                *self.applied_why.entry(said.to_owned()).or_default() += count;
             }
         }
+    }
+
+    /// `applied_why` in words that people read: with the proxies' reasons where they gave some.
+    pub fn applied_because(&self) -> BTreeMap<String, i64> {
+        let mut all = self.applied_why.clone();
+        for (said, reasons) in [("deferred", &self.deferred), ("dropped", &self.dropped)] {
+            for (reason, count) in reasons {
+                *all.entry(said.to_owned()).or_default() -= count;
+                *all.entry(format!("{said}: {reason}")).or_default() += count;
+            }
+        }
+        all
     }
 }
 
@@ -100,5 +129,21 @@ mod tests {
         table.add("held", Some(String::new()), 4);
         assert_eq!((table.verified, table.applied, table.held), (3, 3, 4));
         assert_eq!(table.applied_why.get("deferred"), Some(&2));
+    }
+
+    #[test]
+    fn what_a_proxy_gave_a_reason_for_is_counted_under_it_too() {
+        let mut table = TableReport::default();
+        table.add("applied", Some("deferred".into()), 2);
+        table.add("deferred", Some("bulk".into()), 5);
+        table.add("dropped", Some("queue_full".into()), 1);
+        assert_eq!(table.applied, 8);
+        assert_eq!(table.applied_why.get("deferred"), Some(&7));
+        assert_eq!(table.deferred, BTreeMap::from([("bulk".into(), 5)]));
+        assert_eq!(table.dropped, BTreeMap::from([("queue_full".into(), 1)]));
+        let because = table.applied_because();
+        assert_eq!(because.get("deferred"), Some(&2), "of these none is known");
+        assert_eq!(because.get("deferred: bulk"), Some(&5));
+        assert_eq!(because.get("dropped"), Some(&0));
     }
 }

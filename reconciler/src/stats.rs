@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use protocol::contract::TableIndex;
-use protocol::decide::working_set::{TableCount, Tally, UNMIRRORED};
+use protocol::decide::working_set::{MirrorOutcome, TableCount, Tally, UNMIRRORED, applied_under};
 use protocol::lsn::Lsn;
 use serde_json::json;
 use tokio::time::Instant;
@@ -79,16 +79,15 @@ impl Stats {
     }
 
     /// A proxy has said why it had left rows to the stream.
-    pub(crate) fn explained(&mut self, table: TableIndex, why: &'static str, rows: u64) {
+    pub(crate) fn explained(&mut self, table: TableIndex, outcome: MirrorOutcome, rows: u64) {
         let moved = i64::try_from(rows).unwrap_or(i64::MAX);
-        *self
-            .tables
-            .entry((table, "applied", UNMIRRORED))
-            .or_default() -= moved;
-        *self.tables.entry((table, "applied", why)).or_default() += moved;
+        let before = applied_under(table, UNMIRRORED, None);
+        let now = applied_under(table, outcome.label(), Some(outcome));
+        *self.tables.entry(before).or_default() -= moved;
+        *self.tables.entry(now).or_default() += moved;
         let unmirrored = self.applied_why.entry(UNMIRRORED).or_default();
         *unmirrored = unmirrored.saturating_sub(rows);
-        *self.applied_why.entry(why).or_default() += rows;
+        *self.applied_why.entry(outcome.label()).or_default() += rows;
     }
 
     /// A transaction is durable at the target.

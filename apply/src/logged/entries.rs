@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use bytes::{Bytes, BytesMut};
 use protocol::contract::Contract;
+use protocol::decide::drop_reason::DropReason;
+use protocol::decide::statement::DeferReason;
 use protocol::decide::verdict::{Entry, EntryKind, Path, Proof};
 use protocol::decide::working_set::{MirrorOutcome, Net, OwedRow};
 use protocol::op_id::OpId;
@@ -199,10 +201,13 @@ pub(super) fn outcomes(
         .map(|row| {
             let mut columns = row.iter().cloned();
             let id = op(&required(columns.next().flatten())?)?;
-            let outcome = match required(columns.next().flatten())?.as_ref() {
+            let outcome = required(columns.next().flatten())?;
+            let reason = columns.next().flatten().unwrap_or_default();
+            let reason = std::str::from_utf8(&reason).unwrap_or_default();
+            let outcome = match outcome.as_ref() {
                 b"accepted" => MirrorOutcome::Accepted,
-                b"deferred" => MirrorOutcome::Deferred,
-                _ => MirrorOutcome::Dropped,
+                b"deferred" => MirrorOutcome::Deferred(DeferReason::named(reason)),
+                _ => MirrorOutcome::Dropped(DropReason::named(reason)),
             };
             Ok((id, outcome))
         })

@@ -1,6 +1,7 @@
 //! Decisions: input in, next state and actions out. No I/O, no clock.
 
 pub mod assembly;
+pub mod drop_reason;
 pub mod failover;
 pub mod floor;
 pub mod names;

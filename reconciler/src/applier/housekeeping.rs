@@ -155,7 +155,7 @@ impl Applier<'_> {
             let outcomes = self.writer.outcomes(&ops).await?;
             for (op_id, table, rows, _) in &self.strangers {
                 if let Some(outcome) = outcomes.get(op_id) {
-                    self.stats.explained(*table, outcome.label(), *rows);
+                    self.stats.explained(*table, *outcome, *rows);
                 }
             }
             self.strangers

@@ -126,6 +126,7 @@ fn the_report_with_its_tables() {
                 repaired: 1_000,
                 held: 3,
                 applied_why: BTreeMap::from([("deferred".into(), 1_000)]),
+                deferred: BTreeMap::from([("bulk".into(), 900), ("copy".into(), 60)]),
                 open_divergences: 3,
                 ..TableReport::default()
             },

@@ -214,7 +214,7 @@ impl World {
                 let lost = self.queue.remove(place);
                 if self.rng.random_bool(0.5) {
                     let said = self.target.ops.entry(lost.op_id);
-                    said.or_insert(MirrorOutcome::Dropped);
+                    said.or_insert(MirrorOutcome::Dropped(None));
                 }
             }
             2 if self.faults.lies => {

@@ -91,6 +91,56 @@ pub enum DeferReason {
 }
 
 impl DeferReason {
+    /// Each of them.
+    pub const ALL: [Self; Self::Unreadable as usize + 1] = [
+        Self::Unparsable,
+        Self::TextTooLong,
+        Self::SessionUnknown,
+        Self::SessionSettings,
+        Self::CatalogUnknown,
+        Self::RoleUnknown,
+        Self::MirrorOff,
+        Self::BehindChange,
+        Self::NotInContract,
+        Self::TemporaryTable,
+        Self::View,
+        Self::ForeignTable,
+        Self::InheritedTable,
+        Self::Rules,
+        Self::RowLevelSecurity,
+        Self::TriggerReadsStatement,
+        Self::NoSelectPrivilege,
+        Self::NoBinaryFormat,
+        Self::TypeNotPortable,
+        Self::KeyEquality,
+        Self::UserFunction,
+        Self::Bulk,
+        Self::InsertSelect,
+        Self::Unkeyed,
+        Self::KeyUpdate,
+        Self::Joined,
+        Self::WithClause,
+        Self::Cursor,
+        Self::ReturningShape,
+        Self::Merge,
+        Self::Copy,
+        Self::Truncate,
+        Self::Indirect,
+        Self::Procedure,
+        Self::TwoPhase,
+        Self::Uncaptured,
+        Self::NotDurable,
+        Self::TooLarge,
+        Self::SeveralTransactions,
+        Self::ShapeChanged,
+        Self::Unreadable,
+    ];
+
+    /// The reason with this name, as `segue.op` holds it.
+    pub fn named(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.label() == label)
+    }
+
     /// Whether the stream does not bring such a write either.
     pub const fn is_outside(self) -> bool {
         matches!(self, Self::NotInContract | Self::TemporaryTable)

@@ -8,10 +8,12 @@ mod net;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-pub use self::net::{Finding, FindingKind, Net, OwedRow, TableCount, Tally};
+pub use self::net::{Finding, FindingKind, Net, OwedRow, TableCount, Tally, applied_under};
 use super::assembly::{LoggedRow, LoggedWrite};
+use super::drop_reason::DropReason;
 use super::floor::Floor;
 use super::repair::{Permission, Repairs};
+use super::statement::DeferReason;
 use super::verdict::{
     Difference, Entry, EntryKind, Logged, OwedWhy, Path, Proof, Repair, Verdict, Why, reconcile,
 };
@@ -53,10 +55,10 @@ pub enum Extent {
 pub enum MirrorOutcome {
     /// It is at the target.
     Accepted,
-    /// It was left to the stream on purpose.
-    Deferred,
-    /// It was meant to be mirrored and was not.
-    Dropped,
+    /// It was left to the stream on purpose; the reason, where this version knows it.
+    Deferred(Option<DeferReason>),
+    /// It was meant to be mirrored and was not; the reason likewise.
+    Dropped(Option<DropReason>),
 }
 
 impl MirrorOutcome {
@@ -64,8 +66,17 @@ impl MirrorOutcome {
     pub const fn label(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
-            Self::Deferred => "deferred",
-            Self::Dropped => "dropped",
+            Self::Deferred(_) => "deferred",
+            Self::Dropped(_) => "dropped",
+        }
+    }
+
+    /// The reason that was given, if one was.
+    pub fn reason(self) -> Option<&'static str> {
+        match self {
+            Self::Accepted => None,
+            Self::Deferred(reason) => reason.map(DeferReason::label),
+            Self::Dropped(reason) => reason.map(DropReason::label),
         }
     }
 }
@@ -173,7 +184,7 @@ impl WorkingSet {
                 }
                 Verdict::Applied { why } => {
                     let label = applied_label(why, operation.outcome, is_lost);
-                    self.net.tally.apply(table, label);
+                    self.net.tally.apply(table, label, operation.outcome);
                     if label == UNMIRRORED {
                         *unmirrored.entry(table).or_default() += 1;
                     }
@@ -308,8 +319,8 @@ const fn applied_label(why: Why, outcome: Option<MirrorOutcome>, is_lost: bool) 
         (Why::LaterVersion, _) => "later_version",
         (Why::NoEntry | Why::OlderEntry, Some(MirrorOutcome::Accepted)) if is_lost => "lost_mirror",
         (Why::NoEntry | Why::OlderEntry, Some(MirrorOutcome::Accepted)) => "not_captured",
-        (Why::NoEntry | Why::OlderEntry, Some(MirrorOutcome::Deferred)) => "deferred",
-        (Why::NoEntry | Why::OlderEntry, Some(MirrorOutcome::Dropped)) => "dropped",
+        (Why::NoEntry | Why::OlderEntry, Some(MirrorOutcome::Deferred(_))) => "deferred",
+        (Why::NoEntry | Why::OlderEntry, Some(MirrorOutcome::Dropped(_))) => "dropped",
         (Why::NoEntry | Why::OlderEntry, None) => UNMIRRORED,
     }
 }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Extent, Operation};
+use super::{Extent, MirrorOutcome, Operation};
 use crate::contract::TableIndex;
 use crate::decide::assembly::LoggedWrite;
 use crate::decide::repair::Hold;
@@ -82,6 +82,20 @@ pub struct Tally {
 /// What rows of a table are counted under: the table, the verdict and, where there is one, why.
 pub type TableCount = (TableIndex, &'static str, &'static str);
 
+/// What applied rows are counted under: what a proxy said of their transaction and its reason, where
+/// it said so and that is `why` they were applied.
+pub fn applied_under(
+    table: TableIndex,
+    why: &'static str,
+    outcome: Option<MirrorOutcome>,
+) -> TableCount {
+    let said = outcome.filter(|outcome| outcome.label() == why);
+    match said.and_then(MirrorOutcome::reason) {
+        Some(reason) => (table, why, reason),
+        None => (table, "applied", why),
+    }
+}
+
 /// A row that has to be read again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwedRow {
@@ -144,14 +158,20 @@ impl Tally {
             self.repaired += 1;
             self.of_table(table, "repaired", "");
         } else {
-            self.apply(table, "later_version");
+            self.apply(table, "later_version", None);
         }
     }
 
-    pub(super) fn apply(&mut self, table: TableIndex, why: &'static str) {
+    pub(super) fn apply(
+        &mut self,
+        table: TableIndex,
+        why: &'static str,
+        outcome: Option<MirrorOutcome>,
+    ) {
         *self.applied_why.entry(why).or_default() += 1;
         self.applied += 1;
-        self.of_table(table, "applied", why);
+        let (table, verdict, why) = applied_under(table, why, outcome);
+        self.of_table(table, verdict, why);
     }
 
     /// Counts a row under its table.

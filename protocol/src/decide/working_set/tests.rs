@@ -164,6 +164,35 @@ fn a_repair_that_is_held_back_leaves_row_and_entry_and_is_owed() {
 }
 
 #[test]
+fn a_row_that_a_proxy_left_to_the_log_is_counted_under_the_reason_it_gave() {
+    let mut set = WorkingSet::default();
+    let said = [
+        Some(MirrorOutcome::Deferred(DeferReason::named("bulk"))),
+        Some(MirrorOutcome::Dropped(DropReason::named("queue_full"))),
+        Some(MirrorOutcome::Deferred(DeferReason::named(
+            "of a later version",
+        ))),
+        None,
+    ];
+    for (xid, said) in (1..).zip(said) {
+        set.insert(key(xid), None, None);
+        let writes = [write(xid, 10 * u64::from(xid), Some(&["1"]))];
+        set.judge(&operation(xid.into(), said), &writes).unwrap();
+    }
+    let tally = set.finish(&Floor::unknown()).tally;
+    assert_eq!(tally.applied, 4);
+    assert_eq!(tally.applied_why.get("deferred"), Some(&2));
+    let table = TableIndex::new(0);
+    let counts = [
+        ((table, "applied", "deferred"), 1),
+        ((table, "applied", UNMIRRORED), 1),
+        ((table, "deferred", "bulk"), 1),
+        ((table, "dropped", "queue_full"), 1),
+    ];
+    assert_eq!(tally.tables, BTreeMap::from(counts));
+}
+
+#[test]
 fn a_divergence_is_repaired_and_named() {
     let mut set = WorkingSet::default();
     set.insert(key(1), Some(early(7, 15)), Some(image(&["1", "x"])));
