@@ -157,7 +157,6 @@ fn no_target(api: &Api) -> Failure {
 
 /// Where an endpoint has such a page.
 fn page_path(page: &Page) -> String {
-    let mut path = format!("/divergences?after={}&limit={}", page.after, page.limit);
     let since = match &page.since {
         Since::Beginning => None,
         Since::Time(text) => Some(text.clone()),
@@ -168,25 +167,27 @@ fn page_path(page: &Page) -> String {
         ("table", &page.table),
         ("since", &since),
     ];
-    for (name, value) in wanted {
-        if let Some(value) = value {
-            path.push_str(&format!("&{name}={}", url_part(value)));
-        }
-    }
-    path
+    let parts = wanted.iter().filter_map(|(name, value)| {
+        let value = value.as_deref()?;
+        Some(format!("&{name}={}", url_part(value)))
+    });
+    let parts: String = parts.collect();
+    format!(
+        "/divergences?after={}&limit={}{parts}",
+        page.after, page.limit
+    )
 }
 
 /// A value as it may stand in a URL.
 fn url_part(value: &str) -> String {
-    let mut part = String::with_capacity(value.len());
-    for byte in value.bytes() {
+    let letter = |byte: u8| {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            part.push(char::from(byte));
+            char::from(byte).to_string()
         } else {
-            part.push_str(&format!("%{byte:02X}"));
+            format!("%{byte:02X}")
         }
-    }
-    part
+    };
+    value.bytes().map(letter).collect()
 }
 
 /// The only values that a person gives to these questions are times.

@@ -179,7 +179,7 @@ async fn a_long_report_is_read_page_by_page_from_the_target_and_through_the_endp
         )
         .await
         .unwrap();
-    let port = server::free_port().unwrap();
+    let port = ports::free().unwrap();
     let address = format!("127.0.0.1:{port}");
     let _proxy = ground.launch.proxy(&["--metrics", &address]).await.unwrap();
     let url = format!("http://{address}");
