@@ -46,10 +46,12 @@ async fn a_quick_benchmark_measures_every_way() {
             let figure = piles.find(|it| (it.shape, it.reader) == (shape, reader));
             let figure = figure.unwrap_or_else(|| panic!("no {reader:?} of {shape:?}"));
             assert!(figure.rows_per_second > 0.0, "{figure:?}");
-            assert!(figure.cpu.applying() > 0.0, "{figure:?}");
             assert_eq!(figure.wal_bytes.is_none(), reader == Reader::Nowhere);
         }
     }
+    // A pile this small can be read between two ticks of the kernel's accounts, all of them cannot.
+    let applying: f64 = figures.log.piles.iter().map(|it| it.cpu.applying()).sum();
+    assert!(applying > 0.0, "{:?}", figures.log.piles);
     let mut piles = figures.log.piles.iter();
     assert!(piles.any(|it| it.reader == Reader::Verifying));
     assert!(figures.log.steady.is_some_and(|it| it.planted > 0));
