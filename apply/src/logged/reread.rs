@@ -6,8 +6,8 @@
 use std::collections::{HashMap, HashSet};
 
 use protocol::decide::repair::{Hold, Permission};
-use protocol::decide::reread::{Horizon, Reread, Turn};
-use protocol::decide::verdict::{Entry, OwedWhy, Path, Proof};
+use protocol::decide::reread::{Ending, Horizon, OwedRead, RowEnding, resolved};
+use protocol::decide::verdict::{Entry, OwedWhy};
 use protocol::decide::working_set::{Net, OwedRow, WorkingSet};
 use protocol::revision::Revision;
 use protocol::row::{Image, RowKey};
@@ -186,39 +186,37 @@ impl LoggedWriter {
         let (mut repairs, now) = (self.repairs.clone_repairs(), self.repairs.now());
         for fresh in set {
             let entry = entries.remove(&fresh.key).flatten();
-            let is_phantom = entry.as_ref().is_some_and(|held| {
-                held.proof == Proof::Unverified && fresh.passed == Some(held.rev)
-            });
-            let turn = if is_phantom {
-                Turn::Passed
-            } else {
-                Turn::ToCome
-            };
-            let verdict = read
-                .horizon
-                .judge(read.snapshot, entry.as_ref(), fresh.xid, turn);
-            if verdict != Reread::Usable {
-                if entry.is_none() {
-                    untouched.push(fresh.key.clone());
-                }
-                outcome.push((fresh.key.clone(), Settled::Later));
-                continue;
-            }
             let row = targets.remove(&fresh.key);
             let (differs, columns) = compare(row.as_ref(), fresh.row.as_ref());
-            let known = fresh.is_foreign || fresh.is_held;
-            if differs && is_phantom && !known && !fresh.is_cleared {
-                outcome.push((fresh.key.clone(), Settled::Suspected));
-                continue;
-            }
-            let is_repair = differs && (is_phantom || known);
-            let permission = is_repair.then(|| repairs.ask(fresh.key.table(), now));
-            let hold = permission.and_then(Permission::hold);
-            let settled = match (differs, permission) {
-                (false, _) => Settled::Equal,
-                (true, None) => Settled::Written,
-                (true, Some(Permission::Granted)) => Settled::Repaired,
-                (true, Some(Permission::Held(_))) => Settled::Held,
+            let owed = OwedRead {
+                entry: entry.as_ref(),
+                xid: fresh.xid,
+                passed: fresh.passed,
+                is_known: fresh.is_foreign || fresh.is_held,
+                is_cleared: fresh.is_cleared,
+                differs,
+            };
+            let (ending, is_phantom) = match read.horizon.settle(read.snapshot, &owed) {
+                Ending::Later(_) => {
+                    if entry.is_none() {
+                        untouched.push(fresh.key.clone());
+                    }
+                    outcome.push((fresh.key.clone(), Settled::Later));
+                    continue;
+                }
+                Ending::Suspected => {
+                    outcome.push((fresh.key.clone(), Settled::Suspected));
+                    continue;
+                }
+                Ending::Settled { row, is_phantom } => (row, is_phantom),
+            };
+            let (settled, hold) = match ending {
+                RowEnding::Equal => (Settled::Equal, None),
+                RowEnding::Written => (Settled::Written, None),
+                RowEnding::Repaired => match repairs.ask(fresh.key.table(), now) {
+                    Permission::Granted => (Settled::Repaired, None),
+                    Permission::Held(hold) => (Settled::Held, Some(hold)),
+                },
             };
             if hold.is_some() && entry.is_none() {
                 untouched.push(fresh.key.clone());
@@ -334,19 +332,8 @@ impl LoggedWriter {
         for row in &judged {
             match &row.entry {
                 None => dropped.push(row.fresh.key.clone()),
-                // A late twin is refused. The log's own turn may still be to come for a version at
-                // or under the position, whose transaction had not ended: without an operation the
-                // entry supersedes nothing.
                 Some(entry) if row.is_phantom => {
-                    let proven = Entry {
-                        rev: read.passed,
-                        op_id: None,
-                        xid: None,
-                        path: Path::Logged,
-                        proof: Proof::Verified,
-                        kind: entry.kind,
-                    };
-                    kept.push((row.fresh.key.clone(), proven));
+                    kept.push((row.fresh.key.clone(), resolved(entry, read.passed)));
                 }
                 Some(_) => {}
             }

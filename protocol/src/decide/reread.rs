@@ -1,11 +1,12 @@
-//! Whether a re-read of a row from the source may be used (rules 7 and 8).
+//! Whether a re-read of a row from the source may be used, and what follows (rules 7, 8 and 13).
 //!
 //! A re-read has no revision and supersedes nothing. Whether a transaction is in it is decided by
 //! its xid against the read's snapshot, never by LSN. Does not read anything.
 
 use std::collections::BTreeSet;
 
-use super::verdict::{Entry, Proof};
+use super::verdict::{Entry, Path, Proof};
+use crate::revision::Revision;
 use crate::xid::{Snapshot, Xid};
 
 /// What a re-read has to contain besides the key's own entry.
@@ -44,6 +45,65 @@ pub enum Turn {
     ToCome,
     /// The log has passed it (rule 13).
     Passed,
+}
+
+/// An owed row that has been read again, and what is known of it.
+#[derive(Debug, Clone, Copy)]
+pub struct OwedRead<'a> {
+    /// Its entry, under lock.
+    pub entry: Option<&'a Entry>,
+    /// The logged transaction that the read has to contain.
+    pub xid: Option<Xid>,
+    /// The unverified entry that the log has passed by, as the last sweep saw it (rule 13).
+    pub passed: Option<Revision>,
+    /// Whether it has been noted already why it differs: somebody else's write, a repair held back.
+    pub is_known: bool,
+    /// Whether the target's own log has been read past the moment when it was first seen to differ.
+    pub is_cleared: bool,
+    /// Whether the target holds something else than was read.
+    pub differs: bool,
+}
+
+/// What follows from a row read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It has to be read again later.
+    Later(Wait),
+    /// It looks like a phantom; the target's own log has to tell first whether somebody else made it
+    /// so.
+    Suspected,
+    /// It is settled.
+    Settled {
+        /// What becomes of the row.
+        row: RowEnding,
+        /// Whether its entry is one that the log has passed by: [`resolved`] takes its place.
+        is_phantom: bool,
+    },
+}
+
+/// What becomes of a row that is settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowEnding {
+    /// The target holds what the source holds.
+    Equal,
+    /// It was only late: it is written.
+    Written,
+    /// Somebody else, or the mirror, made it wrong: it is put right and reported, if it may be.
+    Repaired,
+}
+
+/// The entry of a phantom once its row is right: it refuses late twins. The log's own turn may still
+/// be to come for a version at or under the position `passed`, whose transaction had not ended:
+/// without an operation the entry supersedes nothing.
+pub const fn resolved(entry: &Entry, passed: Revision) -> Entry {
+    Entry {
+        rev: passed,
+        op_id: None,
+        xid: None,
+        path: Path::Logged,
+        proof: Proof::Verified,
+        kind: entry.kind,
+    }
 }
 
 impl Horizon {
@@ -100,6 +160,28 @@ impl Horizon {
         }
         Reread::Usable
     }
+
+    /// Judges an owed row that was read under `snapshot`.
+    pub fn settle(&self, snapshot: &Snapshot, owed: &OwedRead<'_>) -> Ending {
+        let is_phantom = owed
+            .entry
+            .is_some_and(|held| held.proof == Proof::Unverified && owed.passed == Some(held.rev));
+        let turn = if is_phantom {
+            Turn::Passed
+        } else {
+            Turn::ToCome
+        };
+        if let Reread::Later(wait) = self.judge(snapshot, owed.entry, owed.xid, turn) {
+            return Ending::Later(wait);
+        }
+        let row = match (owed.differs, is_phantom || owed.is_known) {
+            (false, _) => RowEnding::Equal,
+            (true, false) => RowEnding::Written,
+            (true, true) if owed.is_known || owed.is_cleared => RowEnding::Repaired,
+            (true, true) => return Ending::Suspected,
+        };
+        Ending::Settled { row, is_phantom }
+    }
 }
 
 #[cfg(test)]
@@ -126,6 +208,62 @@ mod tests {
         let owed = owed.map(Xid::new);
         let judged = horizon.judge(&snapshot, entry, owed, Turn::ToCome);
         assert_eq!(judged, expected);
+    }
+
+    /// A row whose entry the log has passed by, unless it is verified.
+    #[track_caller]
+    fn check_settled(proof: Proof, change: impl FnOnce(&mut OwedRead<'_>), expected: Ending) {
+        let entry = entry(11, proof);
+        let mut owed = OwedRead {
+            entry: Some(&entry),
+            xid: None,
+            passed: Some(entry.rev),
+            is_known: false,
+            is_cleared: false,
+            differs: true,
+        };
+        change(&mut owed);
+        let snapshot = Snapshot::parse("10:20:12").unwrap();
+        let horizon = Horizon::starting_at(Xid::new(5));
+        assert_eq!(horizon.settle(&snapshot, &owed), expected);
+    }
+
+    #[test]
+    fn only_a_row_that_the_log_has_passed_by_or_that_is_known_is_reported() {
+        let settled = |row, is_phantom| Ending::Settled { row, is_phantom };
+        let (repaired, written) = (RowEnding::Repaired, RowEnding::Written);
+        check_settled(Proof::Unverified, |_| (), Ending::Suspected);
+        check_settled(
+            Proof::Unverified,
+            |owed| owed.is_cleared = true,
+            settled(repaired, true),
+        );
+        check_settled(
+            Proof::Unverified,
+            |owed| owed.is_known = true,
+            settled(repaired, true),
+        );
+        check_settled(
+            Proof::Unverified,
+            |owed| owed.differs = false,
+            settled(RowEnding::Equal, true),
+        );
+        check_settled(Proof::Verified, |_| (), settled(written, false));
+        check_settled(
+            Proof::Verified,
+            |owed| owed.is_known = true,
+            settled(repaired, false),
+        );
+        check_settled(
+            Proof::Unverified,
+            |owed| owed.passed = None,
+            Ending::Later(Wait::Unverified),
+        );
+        check_settled(
+            Proof::Verified,
+            |owed| owed.xid = Some(Xid::new(12)),
+            Ending::Later(Wait::NotVisible),
+        );
     }
 
     #[test]
