@@ -93,6 +93,8 @@ pub struct LoggedWriter {
     stream: Stream,
     position: Lsn,
     repairs: RepairBook,
+    /// A transaction that is applied step by step is under way.
+    is_begun: bool,
 }
 
 impl LoggedWriter {
@@ -113,6 +115,7 @@ impl LoggedWriter {
             stream,
             position,
             repairs: RepairBook::default(),
+            is_begun: false,
         })
     }
 
@@ -216,7 +219,9 @@ impl LoggedWriter {
     pub async fn begin(&mut self) -> Result<(), LoggedError> {
         self.queue_begin(self.position)?;
         let results = self.run().await?;
-        self.check_progress(&results).await
+        self.check_progress(&results).await?;
+        self.is_begun = true;
+        Ok(())
     }
 
     /// Takes what the mirror said of these operations.
@@ -265,6 +270,7 @@ impl LoggedWriter {
         self.queue_progress(end)?;
         self.queue(statements::COMMIT, &[])?;
         let results = self.run().await?;
+        self.is_begun = false;
         debug_assert_eq!(results.first().map(ResultSet::affected), Some(1));
         self.advance(end);
         Ok(())
@@ -284,14 +290,22 @@ impl LoggedWriter {
     }
 
     /// The same, with the logged transactions that a re-read has to contain. Outside of a
-    /// transaction it is durable when this returns.
+    /// transaction it is durable when this returns, and an older self is stopped (rule 3): whoever has
+    /// taken over has read what is owed already, and would never hear of these rows.
     pub async fn owe_rows(&mut self, owed: &[OwedRow]) -> Result<(), LoggedError> {
         if owed.is_empty() {
             return Ok(());
         }
+        if self.is_begun {
+            self.queue_owed(owed)?;
+            self.run().await?;
+            return Ok(());
+        }
+        self.queue_begin(self.position)?;
         self.queue_owed(owed)?;
-        self.run().await?;
-        Ok(())
+        let results = self.run().await?;
+        self.check_progress(&results).await?;
+        self.simple("COMMIT").await
     }
 
     /// Runs statements on `segue`'s own tables in a transaction of their own, unless another
@@ -370,6 +384,7 @@ impl LoggedWriter {
 
     /// Gives up the target transaction under way.
     pub async fn roll_back(&mut self) -> Result<(), LoggedError> {
+        self.is_begun = false;
         self.simple("ROLLBACK").await
     }
 

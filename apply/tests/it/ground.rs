@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use apply::connection::{Connection, Format};
+use apply::logged::{LoggedWriter, Stream};
+use apply::session::{SessionKind, open_target};
 use apply::statements::Statements;
 use apply::{EarlyOutcome, EarlyRow, EarlyTransaction, EarlyWrite, EarlyWriter};
 use control::contract::Selection;
@@ -62,6 +64,25 @@ impl Ground {
     pub(crate) async fn writer(&self) -> EarlyWriter {
         let contract = Arc::clone(&self.contract);
         EarlyWriter::open(&self.target, &self.names, contract, PROXY)
+            .await
+            .unwrap()
+    }
+
+    /// A writer of the log that takes over under this name.
+    pub(crate) async fn logged_writer(&self, holder: &str) -> LoggedWriter {
+        let stream = Stream {
+            name: self.names.stream.clone(),
+            epoch: Epoch::FIRST,
+            holder: holder.to_owned(),
+        };
+        let take_over = format!(
+            "UPDATE segue.progress SET holder = '{holder}' WHERE stream = '{}'",
+            stream.name
+        );
+        self.bed.target.execute(&take_over).await.unwrap();
+        let contract = Arc::clone(&self.contract);
+        let session = open_target(&self.target, &self.names, SessionKind::Logged);
+        LoggedWriter::open(session.await.unwrap(), contract, stream, self.start)
             .await
             .unwrap()
     }

@@ -7,6 +7,8 @@ mod broken;
 #[cfg(test)]
 mod connections;
 #[cfg(test)]
+mod displaced;
+#[cfg(test)]
 mod early;
 #[cfg(test)]
 mod ground;

@@ -1,11 +1,9 @@
 //! Sessions over more tables than a server should hold statements for.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use apply::connection::Connection;
-use apply::logged::{LoggedWriter, SourceTransaction, Stream};
-use apply::session::{SessionKind, open_target};
+use apply::logged::SourceTransaction;
 use apply::{EarlyOutcome, EarlyWrite};
 use protocol::decide::assembly::{LoggedRow, LoggedWrite};
 use protocol::decide::floor::Floor;
@@ -44,24 +42,6 @@ async fn held(connection: &mut Connection) -> i64 {
         .unwrap();
     let count = rows[0][0].as_ref().unwrap();
     String::from_utf8_lossy(count).parse().unwrap()
-}
-
-async fn logged_writer(ground: &Ground) -> LoggedWriter {
-    let stream = Stream {
-        name: ground.names.stream.clone(),
-        epoch: Epoch::FIRST,
-        holder: HOLDER.into(),
-    };
-    let take_over = format!(
-        "UPDATE segue.progress SET holder = '{HOLDER}' WHERE stream = '{}'",
-        stream.name
-    );
-    ground.bed.target.execute(&take_over).await.unwrap();
-    let contract = Arc::clone(&ground.contract);
-    let session = open_target(&ground.target, &ground.names, SessionKind::Logged);
-    LoggedWriter::open(session.await.unwrap(), contract, stream, ground.start)
-        .await
-        .unwrap()
 }
 
 /// The logged transaction that writes row 1 of a table, or deletes it.
@@ -124,7 +104,7 @@ async fn early(ground: &Ground) {
 
 async fn log(ground: &Ground) {
     let floor = Floor::unknown();
-    let mut writer = logged_writer(ground).await;
+    let mut writer = ground.logged_writer(HOLDER).await;
     let before = held(writer.connection()).await;
     assert!(before < 16, "{before} statements before any is needed");
     let all = |first: u64, v: Option<i32>| -> Vec<SourceTransaction> {
