@@ -1,4 +1,4 @@
-//! The target transactions of a process: batches of logged transactions, and rows read again.
+//! The target transactions of a process in which logged transactions are applied.
 //!
 //! Does not take the statements outside them.
 
@@ -6,19 +6,18 @@ use std::collections::BTreeSet;
 
 use protocol::decide::assembly::{LoggedWrite, Segment};
 use protocol::decide::floor::Floor;
-use protocol::decide::reread::{Reread, Turn};
-use protocol::decide::verdict::{Entry, EntryKind, Path, Proof};
+use protocol::decide::verdict::{Entry, EntryKind};
 use protocol::decide::working_set::{
     Extent, FindingKind, MirrorOutcome, Net, Operation, WorkingSet,
 };
 use protocol::lsn::Lsn;
-use protocol::revision::{Epoch, Revision};
+use protocol::revision::Epoch;
 
 use crate::config::{Config, Feature, Omission};
-use crate::process::{Batch, Found, Pending, Process, Purpose, Reading, Stage, Work, op_of};
+use crate::process::{Batch, Found, Pending, Process, Stage, Work, op_of};
 use crate::row::{ByKey, Row, id, image, key, rev, row_of};
 use crate::source::{Logged, xid};
-use crate::target::violates;
+use crate::target::{Owed, Target, violates};
 use crate::world::World;
 
 /// What is locked and judged at once.
@@ -28,13 +27,13 @@ enum Part<'a> {
 }
 
 impl World {
-    fn parts<'a>(&'a self, process: &Process, batch: &Batch) -> Vec<Part<'a>> {
+    fn parts<'a>(&'a self, process: &Process, batch: &Batch, config: &Config) -> Vec<Part<'a>> {
         let mut ready = process.ready(self);
         ready.truncate(usize::from(batch.count));
         if let [one] = ready.as_slice()
             && one.has_truncated()
         {
-            let segments = one.segments().into_iter();
+            let segments = one.segments(config).into_iter();
             return segments
                 .map(|segment| match segment {
                     Segment::Writes(writes) => Part::Writes(vec![(*one, writes)]),
@@ -43,7 +42,7 @@ impl World {
                 .collect();
         }
         let writes = ready.into_iter().map(|one| {
-            let segments = one.segments().into_iter();
+            let segments = one.segments(config).into_iter();
             let writes = segments.flat_map(|segment| match segment {
                 Segment::Writes(writes) => writes,
                 Segment::Truncate(_) => Vec::new(),
@@ -53,8 +52,14 @@ impl World {
         vec![Part::Writes(writes.collect())]
     }
 
-    pub(crate) fn keys_of(&self, process: &Process, batch: &Batch, part: u8) -> Vec<u8> {
-        match self.parts(process, batch).get(usize::from(part)) {
+    pub(crate) fn keys_of(
+        &self,
+        process: &Process,
+        batch: &Batch,
+        part: u8,
+        config: &Config,
+    ) -> Vec<u8> {
+        match self.parts(process, batch, config).get(usize::from(part)) {
             Some(Part::Writes(writes)) => {
                 let writes = writes.iter().flat_map(|(_, writes)| writes);
                 let keys: BTreeSet<u8> = writes.map(|write| id(&write.key)).collect();
@@ -78,10 +83,10 @@ impl Process {
                 if !self.compare_progress(world, config) {
                     return false;
                 }
-                batch.stage = stage_of(world, self, &batch, 0);
+                batch.stage = stage_of(world, self, &batch, 0, config);
             }
             Stage::Lock { part, place } => {
-                let keys = world.keys_of(self, &batch, part);
+                let keys = world.keys_of(self, &batch, part, config);
                 let key = keys[usize::from(place)];
                 batch.entries[usize::from(key)] = self.lock(world, key, &batch.pending, config);
                 batch.stage = if usize::from(place) + 1 < keys.len() {
@@ -93,7 +98,7 @@ impl Process {
             }
             Stage::Judge { part } => {
                 self.judge(world, &mut batch, part, config);
-                batch.stage = stage_of(world, self, &batch, part + 1);
+                batch.stage = stage_of(world, self, &batch, part + 1, config);
             }
             Stage::LockTable { part } => {
                 world.target.table_lock = Some(self.holder);
@@ -101,7 +106,7 @@ impl Process {
             }
             Stage::Empty { part } => {
                 self.empty(world, &mut batch, part, config);
-                batch.stage = stage_of(world, self, &batch, part + 1);
+                batch.stage = stage_of(world, self, &batch, part + 1, config);
             }
             Stage::Commit => return self.commit_batch(world, batch, config),
         }
@@ -109,7 +114,7 @@ impl Process {
         true
     }
 
-    fn compare_progress(&self, world: &mut World, config: &Config) -> bool {
+    pub(crate) fn compare_progress(&self, world: &mut World, config: &Config) -> bool {
         let target = &mut world.target;
         if config.omits(Omission::Progress) {
             return true;
@@ -123,7 +128,7 @@ impl Process {
     }
 
     /// Locks an entry and returns it.
-    fn lock(
+    pub(crate) fn lock(
         &self,
         world: &mut World,
         key: u8,
@@ -138,13 +143,14 @@ impl Process {
     }
 
     fn judge(&self, world: &World, batch: &mut Batch, part: u8, config: &Config) {
-        let parts = world.parts(self, batch);
+        let parts = world.parts(self, batch, config);
         let Some(Part::Writes(writes)) = parts.get(usize::from(part)) else {
             return;
         };
         let mut set = WorkingSet::default();
-        for id in world.keys_of(self, batch, part) {
-            let row = seen(world, &batch.pending, id).map(|row| image(id, row, false));
+        for id in world.keys_of(self, batch, part, config) {
+            let row = seen(world, &batch.pending, id, config);
+            let row = row.map(|row| image(id, row, false));
             set.insert(key(id), batch.entries[usize::from(id)].clone(), row);
         }
         let extent = if parts.len() > 1 {
@@ -182,7 +188,7 @@ impl Process {
 
     /// TRUNCATE: rows whose entries are newer stay.
     fn empty(&self, world: &mut World, batch: &mut Batch, part: u8, config: &Config) {
-        let lsn = match world.parts(self, batch).get(usize::from(part)) {
+        let lsn = match world.parts(self, batch, config).get(usize::from(part)) {
             Some(Part::Truncate(lsn)) => lsn.as_u64(),
             Some(Part::Writes(_)) | None => return,
         };
@@ -208,8 +214,7 @@ impl Process {
             ready.iter().map(|one| (one.end, one.xid)).unzip()
         };
         let has_savepoints = batch.is_careful || batch.pending.truncated.is_some();
-        let has_constraint = config.has(Feature::Exchange);
-        let (rows, refused) = written(world.target.rows, &batch.pending.rows, has_constraint);
+        let (rows, refused) = written(world.target.rows, &batch.pending.rows, config);
         if !refused.is_empty() && config.omits(Omission::Violation) {
             // Tried again for ever.
             batch.is_careful = true;
@@ -229,17 +234,20 @@ impl Process {
             return true;
         }
         for key in refused {
-            let last = xids.last().map(|id| xid(*id));
-            batch.pending.owed.insert(key, last);
+            let owed = Owed {
+                is_foreign: false,
+                xid: xids.last().map(|id| xid(*id)),
+            };
+            batch.pending.owed.insert(key, owed);
         }
         if config.has(Feature::Backfill) && world.target.backfill.is_some() {
             for (key, row) in &batch.pending.rows {
-                world.target.tombstones[usize::from(*key)] |= row.is_none();
+                world.target.tombstones[config.place(*key)] |= row.is_none();
             }
-            for (key, entry) in (0_usize..).zip(&batch.pending.entries) {
+            for (key, entry) in (0..).zip(&batch.pending.entries) {
                 let entry = entry.as_ref().and_then(Option::as_ref);
                 let is_gone = entry.is_some_and(|held| held.kind == EntryKind::Tombstone);
-                world.target.tombstones[key] |= is_gone;
+                world.target.tombstones[config.place(key)] |= is_gone;
             }
         }
         let end = ends.last().copied().unwrap_or(self.position);
@@ -258,7 +266,7 @@ impl Process {
     }
 
     /// What everybody sees from now on.
-    fn publish(
+    pub(crate) fn publish(
         &mut self,
         world: &mut World,
         rows: ByKey<Option<Row>>,
@@ -286,141 +294,20 @@ impl Process {
         for key in pending.settled {
             target.owed.remove(&key);
             self.owed.remove(&key);
+            self.suspects.remove(&key);
         }
-        for (key, xid) in pending.owed {
-            let owed = target.owed.entry(key).or_insert(xid);
-            *owed = (*owed).max(xid);
-            self.owe(key, xid);
+        for (key, owed) in pending.owed {
+            let held = target.owed.entry(key).or_default();
+            *held = held.and(owed);
+            self.owe(key, owed);
+        }
+        for (key, _) in &pending.rows {
+            target.log_own(*key, config);
         }
         target.unlock(self.me());
         for found in pending.found {
-            world.judge_report(found);
+            world.judge_report(found, config);
         }
-    }
-
-    /// The next statement of a re-read. Tells whether the process goes on living.
-    pub(crate) fn step_reading(
-        &mut self,
-        world: &mut World,
-        mut reading: Reading,
-        config: &Config,
-    ) -> bool {
-        match reading.stage {
-            Stage::Begin => {
-                if self.is_cut || !self.compare_progress(world, config) {
-                    return false;
-                }
-                reading.stage = if reading.keys.is_empty() {
-                    Stage::Commit
-                } else {
-                    Stage::Lock { part: 0, place: 0 }
-                };
-            }
-            Stage::Lock { part, place } => {
-                let key = reading.keys[usize::from(place)];
-                reading.entries[usize::from(key)] = self.lock(world, key, &reading.pending, config);
-                reading.stage = if usize::from(place) + 1 < reading.keys.len() {
-                    let place = place + 1;
-                    Stage::Lock { part, place }
-                } else {
-                    Stage::Judge { part }
-                };
-            }
-            Stage::Judge { .. } => {
-                match reading.purpose {
-                    Purpose::Owed => self.settle(world, &mut reading, config),
-                    Purpose::Backfill => fill(world, &mut reading, config),
-                }
-                reading.stage = Stage::Commit;
-            }
-            Stage::LockTable { .. } | Stage::Empty { .. } | Stage::Commit => {
-                return self.commit_reading(world, reading, config);
-            }
-        }
-        self.work = Work::Reading(reading);
-        true
-    }
-
-    fn settle(&self, world: &World, reading: &mut Reading, config: &Config) {
-        let passed = rev(Epoch::FIRST, self.passed);
-        for id in reading.keys.clone() {
-            let entry = reading.entries[usize::from(id)].clone();
-            let is_phantom = entry
-                .as_ref()
-                .is_some_and(|held| self.has_passed_by(id, held));
-            let turn = if is_phantom || config.omits(Omission::RereadUnverified) {
-                Turn::Passed
-            } else {
-                Turn::ToCome
-            };
-            let owed = self.owed.get(&id).copied().flatten();
-            let judged = self
-                .horizon
-                .judge(&reading.snapshot, entry.as_ref(), owed, turn);
-            if judged != Reread::Usable && !config.omits(Omission::RereadTest) {
-                continue;
-            }
-            let fresh = reading.rows[usize::from(id)];
-            let differs = world.target.rows[usize::from(id)] != fresh;
-            let op_id = entry.as_ref().and_then(|held| held.op_id);
-            if is_phantom && differs {
-                reading.pending.found.push(Found::Phantom(op_id));
-            }
-            if differs {
-                reading.pending.rows.push((id, fresh));
-            }
-            if let (Some(entry), true) = (entry, is_phantom) {
-                reading.pending.entries[usize::from(id)] = Some(Some(proven(&entry, passed)));
-            }
-            reading.pending.settled.push(id);
-        }
-    }
-
-    fn commit_reading(&mut self, world: &mut World, reading: Reading, config: &Config) -> bool {
-        let Reading {
-            purpose,
-            keys,
-            mut pending,
-            snapshot,
-            ..
-        } = reading.clone();
-        let has_constraint = config.has(Feature::Exchange);
-        let gone = pending.rows.iter().map(|(key, _)| (*key, None));
-        let mut steps: Vec<(u8, Option<Row>)> = gone.collect();
-        if config.omits(Omission::AsASet) {
-            steps.clear();
-        }
-        let back = pending.rows.iter().filter(|(_, row)| row.is_some());
-        steps.extend(back);
-        if config.omits(Omission::AsASet) {
-            let gone = pending.rows.iter().filter(|(_, row)| row.is_none());
-            steps.extend(gone);
-        }
-        let (rows, refused) = written(world.target.rows, &steps, has_constraint);
-        if let Some(blocked) = refused.first() {
-            // The set goes again without the row that the target does not take.
-            world.target.unlock(self.me());
-            let mut rest = reading;
-            rest.keys = keys.into_iter().filter(|key| key != blocked).collect();
-            rest.pending = Pending::default();
-            rest.stage = Stage::Begin;
-            self.work = Work::Reading(rest);
-            return true;
-        }
-        pending.rows.clear();
-        if purpose == Purpose::Backfill {
-            let judged = self.horizon.judge(&snapshot, None, None, Turn::ToCome);
-            if judged != Reread::Usable && !config.omits(Omission::SlotSnapshot) {
-                world.target.unlock(self.me());
-                self.work = Work::Idle;
-                return true;
-            }
-            world.target.backfill = None;
-            world.target.tombstones = ByKey::default();
-        }
-        self.publish(world, rows, pending, config);
-        self.work = Work::Idle;
-        world.target.holder == self.holder
     }
 }
 
@@ -440,48 +327,22 @@ impl Pending {
             self.entries[usize::from(id(&key))] = Some(None);
         }
         for row in net.owed {
-            let owed = self.owed.entry(id(&row.key)).or_insert(row.xid);
-            *owed = (*owed).max(row.xid);
+            let held = self.owed.entry(id(&row.key)).or_default();
+            *held = held.and(Owed {
+                is_foreign: false,
+                xid: row.xid,
+            });
         }
         self.found
             .extend(net.findings.iter().map(|found| match found.kind {
-                FindingKind::Wrong(_) => Found::Wrong(found.op_id),
+                FindingKind::Wrong(_) => Found::Wrong(id(&found.key), found.op_id),
                 FindingKind::LostMirror => Found::LostMirror(found.op_id),
             }));
     }
 }
 
-/// Rule 9: a row only where the target has none and no tombstone stands.
-fn fill(world: &World, reading: &mut Reading, config: &Config) {
-    for id in reading.keys.clone() {
-        let place = usize::from(id);
-        let entry = &reading.entries[place];
-        let early = entry
-            .as_ref()
-            .is_some_and(|held| held.kind == EntryKind::Tombstone);
-        let is_gone = world.target.tombstones[place] || early;
-        let is_free = world.target.rows[place].is_none() || config.omits(Omission::InsertOnly);
-        let may = !is_gone || config.omits(Omission::Tombstones);
-        if let (Some(row), true, true) = (reading.rows[place], is_free, may) {
-            reading.pending.rows.push((id, Some(row)));
-        }
-    }
-}
-
-/// A phantom's entry once its row is right: it refuses late twins and supersedes nothing.
-fn proven(entry: &Entry, passed: Revision) -> Entry {
-    Entry {
-        rev: passed,
-        op_id: None,
-        xid: None,
-        path: Path::Logged,
-        proof: Proof::Verified,
-        kind: entry.kind,
-    }
-}
-
-fn stage_of(world: &World, process: &Process, batch: &Batch, part: u8) -> Stage {
-    match world.parts(process, batch).get(usize::from(part)) {
+fn stage_of(world: &World, process: &Process, batch: &Batch, part: u8, config: &Config) -> Stage {
+    match world.parts(process, batch, config).get(usize::from(part)) {
         None => Stage::Commit,
         Some(Part::Truncate(_)) => Stage::LockTable { part },
         Some(Part::Writes(_)) => Stage::Lock { part, place: 0 },
@@ -489,23 +350,25 @@ fn stage_of(world: &World, process: &Process, batch: &Batch, part: u8) -> Stage 
 }
 
 /// The row as the transaction sees it.
-fn seen(world: &World, pending: &Pending, id: u8) -> Option<Row> {
+fn seen(world: &World, pending: &Pending, id: u8, config: &Config) -> Option<Row> {
+    let place = config.place(id);
     let mut own = pending.rows.iter().rev();
-    let own = own.find(|(key, _)| *key == id).map(|(_, row)| *row);
-    own.unwrap_or_else(|| world.target.rows[usize::from(id)])
+    let own = own.find(|(key, _)| config.place(*key) == place);
+    own.map_or(world.target.rows[place], |(_, row)| *row)
 }
 
 /// The rows after these writes, without those that a constraint refuses.
-fn written(
+pub(crate) fn written(
     before: ByKey<Option<Row>>,
     writes: &[(u8, Option<Row>)],
-    has_constraint: bool,
+    config: &Config,
 ) -> (ByKey<Option<Row>>, Vec<u8>) {
     let (mut rows, mut refused) = (before, Vec::new());
     for (key, row) in writes {
-        let held = std::mem::replace(&mut rows[usize::from(*key)], *row);
-        if has_constraint && violates(rows) {
-            rows[usize::from(*key)] = held;
+        let place = config.place(*key);
+        let held = std::mem::replace(&mut rows[place], Target::stored(*row, config));
+        if config.has(Feature::Exchange) && violates(rows) {
+            rows[place] = held;
             refused.push(*key);
         }
     }

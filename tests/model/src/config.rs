@@ -32,6 +32,14 @@ pub enum Feature {
     Toast,
     /// A unique column whose values move from row to row.
     Exchange,
+    /// With [`Self::Exchange`]: three rows, whose values move around at once.
+    Rotation,
+    /// Two messages of the mirror share a target transaction.
+    Groups,
+    /// Somebody else writes to the target.
+    Foreign,
+    /// The key's type has values that are equal and are not the same bytes.
+    Spellings,
     /// Transactions that are mirrored and never logged.
     Phantoms,
     /// The mirror writes something else.
@@ -91,6 +99,12 @@ pub enum Omission {
     FlushedReads,
     /// 13: nobody looks for entries that the log has passed by.
     Sweep,
+    /// 14: a key is its bytes as they come.
+    NormalForm,
+    /// 15: the target's triggers fire for what we write.
+    ReplicaRole,
+    /// 15: our writes at the target are not marked.
+    Origins,
 }
 
 /// What a world can be.
@@ -140,8 +154,18 @@ impl Config {
         self.omitted == Some(omission)
     }
 
+    /// Rows that there can be.
     pub(crate) fn keys(&self) -> u8 {
         let has_two = self.has(Feature::SecondKey) || self.has(Feature::Exchange);
-        1 + u8::from(has_two)
+        1 + u8::from(has_two) + u8::from(self.has(Feature::Rotation))
+    }
+
+    /// Where the row of a key lies: keys that are equal by their type share one.
+    pub(crate) fn place(&self, key: u8) -> usize {
+        if self.has(Feature::Spellings) {
+            0
+        } else {
+            usize::from(key)
+        }
     }
 }

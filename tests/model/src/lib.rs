@@ -1,12 +1,11 @@
-//! The rules of DESIGN section 3 as a model: a source, a mirror, a target and a reconciler of one or
-//! two rows, in which every order of their steps is tried.
+//! The rules of DESIGN section 3 as a model: a source, a mirror, a target and a reconciler of one to
+//! three rows, in which every order of their steps is tried.
 //!
 //! The decisions are `protocol`'s own code; what is modelled is everything around them: transactions,
 //! snapshots, locks, crashes. A configuration ([`Config`]) is the base (a mirror that loses, doubles
 //! and is late) with some features; [`table`] says which are explored to the end, which rules can be
-//! left out in which of them, and how many states there are. Does not model time, groups of early
-//! transactions, foreign writes (the simulation in `protocol` has these), failover, and the rules
-//! about keys that are equal without being the same bytes (14) and origins (15).
+//! left out in which of them, and how many states there are. Does not model time, failover, and more
+//! than one table.
 
 #![expect(
     clippy::option_option,
@@ -15,8 +14,10 @@
 
 mod batch;
 mod config;
+mod early;
 mod explore;
 mod process;
+mod reading;
 mod row;
 mod source;
 pub mod table;

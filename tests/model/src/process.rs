@@ -12,20 +12,21 @@ use protocol::decide::verdict::{Entry, Proof};
 use protocol::lsn::Lsn;
 use protocol::op_id::OpId;
 use protocol::revision::{Epoch, Revision};
-use protocol::xid::{Snapshot, Xid};
+use protocol::xid::Snapshot;
 
 use crate::config::{Config, Feature, Omission};
 use crate::row::{ByKey, Row, key, op, rev};
 use crate::source::{Logged, ORIGIN, xid};
-use crate::target::Holder;
+use crate::target::{Holder, Owed};
 use crate::world::World;
 
 /// What was reported of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Found {
-    Wrong(OpId),
+    Wrong(u8, OpId),
     LostMirror(OpId),
     Phantom(Option<OpId>),
+    Foreign(u8),
 }
 
 /// What a target transaction has written and nobody sees yet.
@@ -34,7 +35,9 @@ pub(crate) struct Pending {
     /// In the order in which they are written.
     pub(crate) rows: Vec<(u8, Option<Row>)>,
     pub(crate) entries: ByKey<Option<Option<Entry>>>,
-    pub(crate) owed: BTreeMap<u8, Option<Xid>>,
+    pub(crate) owed: BTreeMap<u8, Owed>,
+    /// Rows of the set that look like phantoms.
+    pub(crate) suspects: Vec<u8>,
     pub(crate) settled: Vec<u8>,
     pub(crate) found: Vec<Found>,
     pub(crate) taken: Vec<OpId>,
@@ -95,6 +98,8 @@ pub(crate) enum Work {
     Batch(Batch),
     Reading(Reading),
     Sweep(Vec<Sighting>),
+    /// What others wrote to the target.
+    Foreign(Vec<u8>),
     /// The raise is written under this id.
     Raise(u64),
     Raised(Revision),
@@ -107,6 +112,7 @@ pub(crate) enum Job {
     Batch(u8),
     Hear,
     Sweep,
+    Foreign,
     Raise,
     Collect,
     Read(Purpose),
@@ -120,7 +126,9 @@ pub(crate) struct Process {
     pub(crate) floor: Floor,
     pub(crate) horizon: Horizon,
     pub(crate) sweep: Sweep,
-    pub(crate) owed: BTreeMap<u8, Option<Xid>>,
+    pub(crate) owed: BTreeMap<u8, Owed>,
+    /// How much others had written to the target when a row was first seen to look like a phantom.
+    pub(crate) suspects: BTreeMap<u8, u8>,
     pub(crate) work: Work,
     /// Its connection to the source is gone: what it has begun at the target may still end.
     pub(crate) is_cut: bool,
@@ -136,6 +144,7 @@ impl Process {
             horizon: Horizon::starting_at(xid(0)),
             sweep: Sweep::default(),
             owed: BTreeMap::new(),
+            suspects: BTreeMap::new(),
             work: Work::Start,
             is_cut: false,
         }
@@ -145,9 +154,9 @@ impl Process {
         Holder::Reconciler(self.holder)
     }
 
-    pub(crate) fn owe(&mut self, key: u8, xid: Option<Xid>) {
-        let owed = self.owed.entry(key).or_insert(xid);
-        *owed = (*owed).max(xid);
+    pub(crate) fn owe(&mut self, key: u8, owed: Owed) {
+        let held = self.owed.entry(key).or_default();
+        *held = held.and(owed);
     }
 
     pub(crate) fn ready<'a>(&self, world: &'a World) -> Vec<&'a Logged> {
@@ -176,13 +185,14 @@ impl Process {
             | Work::Arm(_)
             | Work::Idle
             | Work::Sweep(_)
+            | Work::Foreign(_)
             | Work::Raise(_)
             | Work::Raised(_)
             | Work::Drained => false,
             Work::Batch(batch) => match batch.stage {
                 Stage::Begin => is_held(target.progress_lock),
                 Stage::Lock { part, place } => {
-                    let keys = world.keys_of(self, batch, part);
+                    let keys = world.keys_of(self, batch, part, config);
                     self.is_locked_out(world, keys[usize::from(place)], config)
                 }
                 Stage::LockTable { .. } => is_held(target.table_lock),
@@ -230,6 +240,7 @@ impl Process {
                 });
             }
             Job::Sweep => self.work = Work::Sweep(unverified(world)),
+            Job::Foreign => self.work = Work::Foreign(world.target.foreign.clone()),
             Job::Raise => {
                 self.floor.observe(world.target.xmin());
                 let to = rev(Epoch::FIRST, self.passed);
@@ -253,7 +264,7 @@ impl Process {
         };
         let keys: Vec<u8> = match purpose {
             Purpose::Owed => self.owed.keys().copied().collect(),
-            Purpose::Backfill => (0..config.keys()).collect(),
+            Purpose::Backfill => world.target.backfill.iter().map(|at| at.next).collect(),
         };
         self.horizon.observe(&snapshot);
         self.work = Work::Reading(Reading {
@@ -285,16 +296,17 @@ impl Process {
         }
     }
 
-    /// The next statement outside the target transactions of a batch or a re-read.
-    pub(crate) fn step_alone(&mut self, world: &mut World, config: &Config) {
+    /// The next statement outside the target transactions of a batch or a re-read. Tells whether the
+    /// process goes on living.
+    pub(crate) fn step_alone(&mut self, world: &mut World, config: &Config) -> bool {
         match std::mem::replace(&mut self.work, Work::Idle) {
             Work::Start => {
                 self.horizon = Horizon::starting_at(world.source.snapshot().xmax());
                 self.work = Work::Load;
             }
             Work::Load => {
-                for (key, xid) in world.target.owed.clone() {
-                    self.owe(key, xid);
+                for (key, owed) in world.target.owed.clone() {
+                    self.owe(key, owed);
                 }
                 match world.target.gate {
                     Some(floor) => self.work = Work::Raised(floor),
@@ -307,7 +319,8 @@ impl Process {
                 world.target.gate = Some(floor);
                 self.work = Work::Raised(floor);
             }
-            Work::Sweep(sightings) => self.sweep(world, sightings, config),
+            Work::Sweep(sightings) => return self.sweep(world, sightings, config),
+            Work::Foreign(written) => return self.take_foreign(world, &written, config),
             Work::Raise(number) => {
                 world.target.raising = None;
                 let to = rev(Epoch::FIRST, self.passed);
@@ -324,6 +337,7 @@ impl Process {
             Work::Drained => self.floor.observe(world.target.xmin()),
             Work::Idle | Work::Batch(_) | Work::Reading(_) => {}
         }
+        true
     }
 
     fn raise_committed(&mut self, raised: Revision, number: u64, config: &Config) {
@@ -338,7 +352,7 @@ impl Process {
         }
     }
 
-    fn sweep(&mut self, world: &mut World, sightings: Vec<Sighting>, config: &Config) {
+    fn sweep(&mut self, world: &mut World, sightings: Vec<Sighting>, config: &Config) -> bool {
         let (snapshot, insert) = (world.source.snapshot(), world.source.insert);
         self.sweep.observe(sightings, Lsn::new(insert));
         self.horizon.observe(&snapshot);
@@ -347,21 +361,42 @@ impl Process {
             self.floor.source_settled_below(snapshot.xmin(), here);
         }
         if config.omits(Omission::Sweep) {
-            return;
+            return true;
         }
-        for late in self.sweep.passed_by(Lsn::new(self.passed)) {
-            let id = crate::row::id(&late);
-            if !self.owed.contains_key(&id) {
-                world.target.owed.entry(id).or_insert(None);
-                self.owe(id, None);
-            }
-        }
+        let late = self.sweep.passed_by(Lsn::new(self.passed));
+        let late = late.iter().map(crate::row::id);
+        let late: Vec<u8> = late.filter(|id| !self.owed.contains_key(id)).collect();
+        late.is_empty() || self.owe_alone(world, &late, Owed::default(), config)
     }
 
-    /// Whether the log has passed this unverified entry by.
-    pub(crate) fn has_passed_by(&self, id: u8, held: &Entry) -> bool {
-        let passed = self.sweep.passed_rev(&key(id), Lsn::new(self.passed));
-        held.proof == Proof::Unverified && passed == Some(held.rev)
+    /// Rows owed in a target transaction of their own. Tells whether the process goes on living.
+    fn owe_alone(&mut self, world: &mut World, keys: &[u8], owed: Owed, config: &Config) -> bool {
+        if world.target.holder != self.holder && !config.omits(Omission::Progress) {
+            return false;
+        }
+        for key in keys {
+            let held = world.target.owed.entry(*key).or_default();
+            *held = held.and(owed);
+            self.owe(*key, owed);
+        }
+        true
+    }
+
+    /// What others wrote is reported and read again.
+    fn take_foreign(&mut self, world: &mut World, written: &[u8], config: &Config) -> bool {
+        let owed = Owed {
+            is_foreign: true,
+            xid: None,
+        };
+        if !self.owe_alone(world, written, owed, config) {
+            return false;
+        }
+        let count = written.len().min(world.target.foreign.len());
+        world.target.foreign.drain(..count);
+        for key in written {
+            world.judge_report(Found::Foreign(*key), config);
+        }
+        true
     }
 
     /// Whether a keepalive would tell it anything.
@@ -371,7 +406,7 @@ impl Process {
     }
 }
 
-fn unverified(world: &World) -> Vec<Sighting> {
+pub(crate) fn unverified(world: &World) -> Vec<Sighting> {
     let entries = (0..).zip(&world.target.entries);
     let held = entries.filter_map(|(id, entry)| entry.as_ref().map(|held| (id, held)));
     held.filter(|(_, held)| held.proof == Proof::Unverified)

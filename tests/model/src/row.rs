@@ -1,16 +1,18 @@
 //! Rows of two columns besides their key, and the protocol's types for them.
 //!
-//! Does not hold more than two keys.
+//! Does not hold more than three keys.
 
 use bytes::Bytes;
-use protocol::contract::TableIndex;
+use protocol::contract::{Column, KeyForm, Table, TableIndex};
 use protocol::lsn::Lsn;
 use protocol::op_id::OpId;
 use protocol::revision::{Epoch, Revision};
 use protocol::row::{Datum, Image, RowKey};
 use protocol::xid::Xid;
 
-pub(crate) const KEYS_MAX: usize = 2;
+use crate::config::{Config, Feature, Omission};
+
+pub(crate) const KEYS_MAX: usize = 3;
 
 /// One value for each key that there can be.
 pub(crate) type ByKey<T> = [T; KEYS_MAX];
@@ -47,6 +49,34 @@ pub(crate) fn key(id: u8) -> RowKey {
 
 pub(crate) fn id(key: &RowKey) -> u8 {
     key.bytes()[0]
+}
+
+/// The key under which a row goes. Where keys can be spelled, it is the display scale of a numeric
+/// one, which each whole write of the row changes: 0 in the normal form.
+pub(crate) fn key_of(id: u8, row: Row, config: &Config) -> u8 {
+    if !config.has(Feature::Spellings) {
+        return id;
+    }
+    let key_form = if config.omits(Omission::NormalForm) {
+        KeyForm::Bytes
+    } else {
+        KeyForm::Numeric
+    };
+    let table = Table {
+        name: "public.t".into(),
+        schema: "public".into(),
+        relation: "t".into(),
+        columns: vec![Column {
+            key_form,
+            ..Column::plain("id", "numeric", 1700)
+        }],
+        key: vec![0],
+    };
+    // One digit, 1, of weight 0: as 1 and as 1.0.
+    let number = [0, 1, 0, 0, 0, 0, 0, row.long % 2, 0, 1];
+    let image = Image::new(vec![Datum::Binary(Bytes::copy_from_slice(&number))]);
+    let key = RowKey::of(TableIndex::new(0), &table, &image).expect("it has a key");
+    key.values()[0][7]
 }
 
 /// The image of a row; without `long`, as the log has it of an UPDATE that left it alone.

@@ -9,7 +9,8 @@ use protocol::op_id::OpId;
 use protocol::revision::{Epoch, Revision};
 use protocol::xid::{Snapshot, Xid};
 
-use crate::row::{ByKey, Row, early_rev, image, key, op};
+use crate::config::Config;
+use crate::row::{ByKey, Row, early_rev, image, key, key_of, op};
 
 /// Where the log begins: far from a page's header.
 pub(crate) const ORIGIN: u64 = 1_000;
@@ -35,7 +36,7 @@ enum Record {
     Write {
         key: u8,
         lsn: u64,
-        had_row: bool,
+        before: Option<Row>,
         after: Option<Row>,
         is_partial: bool,
     },
@@ -190,21 +191,24 @@ impl Source {
         one.records.push(Record::Write {
             key,
             lsn,
-            had_row: before.is_some(),
+            before,
             after,
             is_partial,
         });
         one.returning = is_captured.then_some(key);
     }
 
-    /// Two rows exchange their long values.
-    pub(crate) fn exchange(&mut self, place: usize) {
-        let rows = [0, 1].map(|key| self.seen_by(Some(place), key).flatten());
-        if let [Some(first), Some(second)] = rows {
-            self.write(place, 0, Kind::Take(second.long), true);
-            self.return_row(place);
-            self.write(place, 1, Kind::Take(first.long), true);
-            self.return_row(place);
+    /// All rows take the long values of their neighbours.
+    pub(crate) fn exchange(&mut self, place: usize, config: &Config) {
+        let keys = 0..config.keys();
+        let rows = keys.map(|key| self.seen_by(Some(place), key).flatten());
+        let Some(mut rows) = rows.collect::<Option<Vec<Row>>>() else {
+            return;
+        };
+        rows.rotate_left(1);
+        for (key, row) in (0..).zip(rows) {
+            self.write(place, key, Kind::Take(row.long), true);
+            self.return_row(place, config);
         }
     }
 
@@ -214,11 +218,13 @@ impl Source {
     }
 
     /// RETURNING is evaluated.
-    pub(crate) fn return_row(&mut self, place: usize) {
+    pub(crate) fn return_row(&mut self, place: usize, config: &Config) {
         let insert = self.insert;
         let one = &mut self.running[place];
-        if let Some(key) = one.returning.take() {
-            let row = one.own(key).flatten();
+        if let Some(id) = one.returning.take() {
+            let row = one.own(id).flatten();
+            let last = row.or_else(|| one.before(id));
+            let key = last.map_or(id, |row| key_of(id, row, config));
             let rev = early_rev(Epoch::FIRST, insert);
             one.captured.retain(|held| held.key != key);
             one.captured.push(EarlyRow { key, rev, row });
@@ -279,6 +285,14 @@ impl Running {
         self.own(key).is_some()
     }
 
+    /// The row before the transaction's last write of it.
+    fn before(&self, id: u8) -> Option<Row> {
+        self.records.iter().rev().find_map(|record| match record {
+            Record::Write { key, before, .. } => before.filter(|_| *key == id),
+            Record::Truncate { .. } => None,
+        })
+    }
+
     /// What the transaction has made of the row, if it has touched it.
     fn own(&self, id: u8) -> Option<Option<Row>> {
         self.records.iter().rev().find_map(|record| match record {
@@ -290,20 +304,23 @@ impl Running {
 
 impl Logged {
     /// What the stream hands out of it.
-    pub(crate) fn segments(&self) -> Vec<Segment> {
+    pub(crate) fn segments(&self, config: &Config) -> Vec<Segment> {
         let mut assembly = Assembly::default();
         for record in &self.records {
             match *record {
                 Record::Write {
                     key: id,
                     lsn,
-                    had_row,
+                    before,
                     after,
                     is_partial,
                 } => assembly.change(Change {
                     lsn: Lsn::new(lsn),
-                    before: had_row.then(|| key(id)),
-                    after: after.map(|row| (key(id), image(id, row, is_partial))),
+                    before: before.map(|row| key(key_of(id, row, config))),
+                    after: after.map(|row| {
+                        let key = key(key_of(id, row, config));
+                        (key, image(id, row, is_partial))
+                    }),
                 }),
                 Record::Truncate { lsn } => assembly.truncate(Truncation {
                     lsn: Lsn::new(lsn),

@@ -3,14 +3,15 @@
 //! Does not explore them.
 
 use crate::config::Feature::{
-    AsyncCommits, Backfill, Collection, Crashes, Exchange, Floors, GateFirst, Lies, Phantoms,
-    Rereads, SecondKey, Statements, Toast, Truncate, TwoReconcilers, Visibility, Written,
+    AsyncCommits, Backfill, Collection, Crashes, Exchange, Floors, Foreign, GateFirst, Groups,
+    Lies, Phantoms, Rereads, Rotation, SecondKey, Spellings, Statements, Toast, Truncate,
+    TwoReconcilers, Visibility, Written,
 };
 use crate::config::{Config, Feature, Omission};
 
 /// The base with each feature alone, and how many states there are at least: a world that has become
 /// smaller proves less. Collection needs a floor, and a commit is taken back only by a crash.
-pub const ALONE: [(Config, usize); 17] = [
+pub const ALONE: [(Config, usize); 22] = [
     (Config::with(&[]), 40_000),
     (Config::with(&[SecondKey]).sized(2, 1), 20_000),
     (Config::with(&[Statements]).sized(2, 1), 180_000),
@@ -31,10 +32,15 @@ pub const ALONE: [(Config, usize); 17] = [
     (Config::with(&[Exchange]).sized(2, 1), 45_000),
     (Config::with(&[Phantoms]).sized(1, 1), 6_000),
     (Config::with(&[Lies]).sized(2, 1), 7_000),
+    (Config::with(&[Groups]).sized(2, 1), 3_000),
+    (Config::with(&[Exchange, Rotation]).sized(1, 1), 800),
+    (Config::with(&[Foreign]).sized(2, 1), 47_000),
+    (Config::with(&[Spellings]).sized(2, 1), 2_500),
+    (Config::with(&[Backfill, SecondKey]).sized(1, 2), 16_000),
 ];
 
 /// Pairs that have something to do with each other, for `make model`.
-pub const PAIRS: [&[Feature]; 22] = [
+pub const PAIRS: [&[Feature]; 34] = [
     &[Visibility, Rereads],
     &[Visibility, Backfill],
     &[Visibility, Crashes],
@@ -57,6 +63,18 @@ pub const PAIRS: [&[Feature]; 22] = [
     &[TwoReconcilers, Floors],
     &[Statements, Floors],
     &[Statements, Rereads],
+    &[Groups, SecondKey],
+    &[Groups, Exchange],
+    &[Groups, Phantoms],
+    &[Groups, Truncate],
+    &[Foreign, Rereads],
+    &[Foreign, Visibility],
+    &[Foreign, Toast],
+    &[Foreign, Truncate],
+    &[Foreign, Backfill],
+    &[Foreign, Crashes],
+    &[Spellings, Rereads],
+    &[Spellings, Crashes],
 ];
 
 /// Where chance leads through the product.
@@ -73,9 +91,11 @@ pub const PRODUCTS: [&[Feature]; 3] = [
         Rereads,
         Truncate,
         Toast,
+        Groups,
+        Foreign,
     ],
     &[
-        SecondKey, Statements, Visibility, Floors, Collection, Rereads, Phantoms, Toast,
+        SecondKey, Statements, Visibility, Floors, Collection, Rereads, Phantoms, Toast, Groups,
     ],
     &[
         Statements,
@@ -84,7 +104,9 @@ pub const PRODUCTS: [&[Feature]; 3] = [
         Collection,
         Rereads,
         Exchange,
+        Rotation,
         TwoReconcilers,
+        Groups,
     ],
 ];
 
@@ -130,6 +152,9 @@ pub const CAUGHT: &[(Omission, Config)] = &[
         Config::with(&[AsyncCommits, Crashes, Rereads]).sized(1, 1),
     ),
     (Omission::Sweep, Config::with(&[Phantoms]).sized(1, 1)),
+    (Omission::NormalForm, Config::with(&[Spellings]).sized(2, 1)),
+    (Omission::ReplicaRole, Config::with(&[]).sized(1, 1)),
+    (Omission::Origins, Config::with(&[Foreign]).sized(1, 1)),
 ];
 
 const LATE: Config = Config::with(&[Floors, Collection, Written]);

@@ -1,19 +1,19 @@
-//! The target: rows, entries with their locks, gate, floors, progress and owed rows, and the early
-//! transactions under way, statement by statement as `segue.admit` and the rows after it.
+//! The target: rows, entries with their locks, gate, floors, progress and owed rows, and its own log.
 //!
 //! A row is written at the commit: under its entry's lock nobody can tell when before. Does not
 //! decide anything of the logged path.
 
 use std::collections::BTreeMap;
 
-use protocol::decide::verdict::{Entry, EntryKind, Path, Proof};
+use protocol::decide::verdict::{Entry, EntryKind, Proof};
 use protocol::op_id::OpId;
 use protocol::revision::Revision;
 use protocol::xid::Xid;
 
-use crate::config::{Config, Feature, Omission};
+use crate::config::{Config, Omission};
+use crate::early::Early;
 use crate::row::{ByKey, Row};
-use crate::source::{EarlyRow, Message, ORIGIN, xid};
+use crate::source::{ORIGIN, xid};
 
 /// Who holds a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,21 +22,29 @@ pub(crate) enum Holder {
     Reconciler(u8),
 }
 
-/// The next statement of an early transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Statement {
-    Xid,
-    Lock(u8),
-    Gate,
-    Commit,
+/// A row of `segue.owed`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Owed {
+    pub(crate) is_foreign: bool,
+    /// The logged transaction that a re-read has to contain.
+    pub(crate) xid: Option<Xid>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Early {
-    message: Message,
-    number: u8,
-    next: Statement,
-    xid: Option<u64>,
+impl Owed {
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            is_foreign: self.is_foreign || other.is_foreign,
+            xid: self.xid.max(other.xid),
+        }
+    }
+}
+
+/// A table that is being filled, a row each chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Backfill {
+    /// What the source's snapshot has to have reached.
+    pub(crate) xmax: u64,
+    pub(crate) next: u8,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -50,14 +58,17 @@ pub(crate) struct Target {
     pub(crate) gate: Option<Revision>,
     pub(crate) table_floor: Option<Revision>,
     pub(crate) table_lock: Option<u8>,
-    pub(crate) owed: BTreeMap<u8, Option<Xid>>,
+    pub(crate) owed: BTreeMap<u8, Owed>,
     pub(crate) progress: u64,
     pub(crate) progress_lock: Option<u8>,
     pub(crate) holder: u8,
     /// Rows that the log has deleted while the table is being filled.
     pub(crate) tombstones: ByKey<bool>,
-    /// The table is being filled: what the source's snapshot has to have reached.
-    pub(crate) backfill: Option<u64>,
+    pub(crate) backfill: Option<Backfill>,
+    /// What its own log holds of others, and nobody has read: the keys.
+    pub(crate) foreign: Vec<u8>,
+    /// How much of that there has been.
+    pub(crate) foreign_count: u8,
     pub(crate) early: Vec<Early>,
     /// The id of a raise that has not committed.
     pub(crate) raising: Option<u64>,
@@ -81,6 +92,8 @@ impl Target {
             holder: 0,
             tombstones: ByKey::default(),
             backfill: None,
+            foreign: Vec::new(),
+            foreign_count: 0,
             early: Vec::new(),
             raising: None,
             next_xid: 1,
@@ -92,7 +105,7 @@ impl Target {
     }
 
     pub(crate) fn xmin(&self) -> Xid {
-        let running = self.early.iter().filter_map(|one| one.xid);
+        let running = self.early.iter().filter_map(Early::xid);
         xid(running.chain(self.raising).min().unwrap_or(self.next_xid))
     }
 
@@ -143,113 +156,36 @@ impl Target {
         self.durable = self.rows;
     }
 
-    pub(crate) fn begin_early(&mut self, message: Message, config: &Config) {
-        let taken: Vec<u8> = self.early.iter().map(|one| one.number).collect();
-        let number = (0..=u8::MAX)
-            .find(|number| !taken.contains(number))
-            .unwrap_or(0);
-        self.early.push(Early {
-            message,
-            number,
-            next: first_statement(config),
-            xid: None,
-        });
-    }
-
-    pub(crate) fn end_early(&mut self, place: usize) {
-        let one = self.early.remove(place);
-        self.unlock(Holder::Early(one.number));
-    }
-
-    /// Whether an early transaction waits for somebody's lock.
-    pub(crate) fn waits(&self, place: usize, config: &Config) -> bool {
-        let one = &self.early[place];
-        match one.next {
-            Statement::Xid | Statement::Gate => false,
-            Statement::Commit => self.table_lock.is_some(),
-            Statement::Lock(row) => {
-                let key = one.message.rows[usize::from(row)].key;
-                let holder = self.locks[usize::from(key)];
-                let is_free = holder.is_none_or(|held| held == Holder::Early(one.number));
-                !is_free && !config.omits(Omission::Lock)
+    /// A chunk of a table that is being filled is there.
+    pub(crate) fn end_chunk(&mut self, config: &Config) {
+        if let Some(backfill) = &mut self.backfill {
+            backfill.next += 1;
+            if backfill.next == config.keys() {
+                self.backfill = None;
+                self.tombstones = ByKey::default();
             }
         }
     }
 
-    /// The next statement of an early transaction that does not wait. Tells whether it goes on.
-    pub(crate) fn step_early(&mut self, place: usize, config: &Config) -> bool {
-        let one = &self.early[place];
-        let (next, number) = (one.next, one.number);
-        let goes_on = match next {
-            Statement::Xid => {
-                if config.has(Feature::Floors) {
-                    self.early[place].xid = Some(self.burn_xid());
-                }
-                true
-            }
-            Statement::Lock(row) => {
-                let row = self.early[place].message.rows[usize::from(row)];
-                let is_locked =
-                    config.omits(Omission::Lock) || self.lock(row.key, Holder::Early(number));
-                is_locked && self.admits(place, row, config)
-            }
-            Statement::Gate => self.is_above_floors(place, config),
-            Statement::Commit => {
-                self.commit_early(place, config);
-                false
-            }
-        };
-        if goes_on {
-            let count = self.early[place].message.rows.len();
-            self.early[place].next = following(next, count, config);
-        } else {
-            self.end_early(place);
-        }
-        goes_on
+    /// What `rows` are once they are written by one of ours.
+    pub(crate) fn stored(row: Option<Row>, config: &Config) -> Option<Row> {
+        let stamp = u8::from(config.omits(Omission::ReplicaRole)) << 7;
+        row.map(|row| Row {
+            value: row.value ^ stamp,
+            ..row
+        })
     }
 
-    fn admits(&self, place: usize, row: EarlyRow, config: &Config) -> bool {
-        let op_id = self.early[place].message.op_id;
-        let Some(held) = &self.entries[usize::from(row.key)] else {
-            return true;
-        };
-        let is_own = held.path == Path::Logged && held.op_id == Some(op_id);
-        config.omits(Omission::EntryTest) || (held.rev < row.rev && !is_own)
+    /// A write of ours, as the target's own log has it: marked.
+    pub(crate) fn log_own(&mut self, key: u8, config: &Config) {
+        if config.omits(Omission::Origins) {
+            self.log_foreign(key);
+        }
     }
 
-    fn is_above_floors(&self, place: usize, config: &Config) -> bool {
-        let mut rows = self.early[place].message.rows.iter();
-        let Some(floor) = self.gate else {
-            return false;
-        };
-        config.omits(Omission::FloorTest)
-            || rows.all(|row| row.rev > floor && self.table_floor.is_none_or(|at| row.rev > at))
-    }
-
-    fn commit_early(&mut self, place: usize, config: &Config) {
-        let message = self.early[place].message.clone();
-        let mut rows = self.rows;
-        for written in &message.rows {
-            rows[usize::from(written.key)] = written.row;
-            if config.has(Feature::Exchange) && violates(rows) {
-                return;
-            }
-        }
-        self.rows = rows;
-        for written in &message.rows {
-            self.entries[usize::from(written.key)] = Some(Entry {
-                rev: written.rev,
-                op_id: Some(message.op_id),
-                xid: Some(xid(message.xid)),
-                path: Path::Early,
-                proof: Proof::Unverified,
-                kind: kind_of(written.row),
-            });
-        }
-        if !self.accepted.contains(&message.op_id) {
-            self.accepted.push(message.op_id);
-            self.accepted.sort_unstable();
-        }
+    pub(crate) fn log_foreign(&mut self, key: u8) {
+        self.foreign.push(key);
+        self.foreign_count += 1;
     }
 }
 
@@ -262,28 +198,10 @@ pub(crate) const fn kind_of(row: Option<Row>) -> EntryKind {
 
 /// Whether two rows have the same unique value.
 pub(crate) fn violates(rows: ByKey<Option<Row>>) -> bool {
-    matches!(rows, [Some(first), Some(second)] if first.long == second.long)
-}
-
-fn first_statement(config: &Config) -> Statement {
-    if config.omits(Omission::XidFirst) {
-        Statement::Gate
-    } else {
-        Statement::Xid
-    }
-}
-
-fn following(statement: Statement, rows: usize, config: &Config) -> Statement {
-    let has_read_gate = config.omits(Omission::XidFirst) || config.has(Feature::GateFirst);
-    match statement {
-        Statement::Gate if config.omits(Omission::XidFirst) => Statement::Xid,
-        Statement::Xid if config.has(Feature::GateFirst) && !config.omits(Omission::XidFirst) => {
-            Statement::Gate
-        }
-        Statement::Gate if config.has(Feature::GateFirst) => Statement::Lock(0),
-        Statement::Xid => Statement::Lock(0),
-        Statement::Lock(row) if usize::from(row) + 1 < rows => Statement::Lock(row + 1),
-        Statement::Lock(_) if !has_read_gate => Statement::Gate,
-        Statement::Lock(_) | Statement::Gate | Statement::Commit => Statement::Commit,
+    match rows.map(|row| row.map(|row| row.long)) {
+        [Some(first), Some(second), _] if first == second => true,
+        [Some(first), _, Some(third)] if first == third => true,
+        [_, Some(second), Some(third)] => second == third,
+        [..] => false,
     }
 }

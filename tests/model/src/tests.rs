@@ -133,6 +133,31 @@ fn lies_are_found_and_nothing_else() {
 }
 
 #[test]
+fn transactions_that_share_one_converge() {
+    converges(17);
+}
+
+#[test]
+fn three_unique_values_that_move_around_converge() {
+    converges(18);
+}
+
+#[test]
+fn what_others_write_is_found_and_nothing_else() {
+    converges(19);
+}
+
+#[test]
+fn keys_spelled_in_two_ways_converge() {
+    converges(20);
+}
+
+#[test]
+fn a_table_filled_chunk_by_chunk_converges() {
+    converges(21);
+}
+
+#[test]
 fn rule_1_without_the_locks_is_caught() {
     is_caught(Omission::Lock);
 }
@@ -228,4 +253,19 @@ fn rule_12_with_unflushed_reads_used_is_caught() {
 #[test]
 fn rule_13_without_the_sweep_is_caught() {
     is_caught(Omission::Sweep);
+}
+
+#[test]
+fn rule_14_with_keys_compared_by_their_bytes_is_caught() {
+    is_caught(Omission::NormalForm);
+}
+
+#[test]
+fn rule_15_with_triggers_that_fire_at_the_target_is_caught() {
+    is_caught(Omission::ReplicaRole);
+}
+
+#[test]
+fn rule_15_with_writes_that_are_not_marked_is_caught() {
+    is_caught(Omission::Origins);
 }

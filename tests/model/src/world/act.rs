@@ -4,6 +4,7 @@
 
 use super::{Action, World};
 use crate::config::Config;
+use crate::target::Owed;
 
 impl World {
     /// Takes a step.
@@ -20,28 +21,30 @@ impl World {
             Action::Exchange => {
                 self.budget.transactions -= 1;
                 let place = self.source.begin(false);
-                self.source.exchange(place);
+                self.source.exchange(place, config);
             }
             Action::Truncate => {
                 self.budget.transactions -= 1;
                 let place = self.source.begin(false);
                 self.source.truncate(place);
             }
-            Action::Return(place) => self.source.return_row(usize::from(place)),
+            Action::Return(place) => self.source.return_row(usize::from(place), config),
             Action::Commit(place) => self.commit(usize::from(place), config),
             Action::Flush => self.source.flush(),
             Action::Show(place) => self.show(usize::from(place), config),
             Action::Lose(_)
             | Action::Mirror(_)
+            | Action::Group(..)
             | Action::Double(_)
             | Action::Lie(_)
             | Action::Plant { .. }
+            | Action::Meddle { .. }
             | Action::Early(_)
             | Action::Abort(_)
             | Action::Start
             | Action::Job(..)
             | Action::Step(_)
-            | Action::Owe(_)
+            | Action::Owe(..)
             | Action::Kill(_)
             | Action::CrashSource
             | Action::CrashTarget(_) => self.act_on_target(action, config),
@@ -54,7 +57,13 @@ impl World {
             Action::Lose(place) => drop(self.queue.remove(usize::from(place))),
             Action::Mirror(place) => {
                 let message = self.queue.remove(usize::from(place));
-                self.target.begin_early(message, config);
+                self.target.begin_early(vec![message], config);
+                self.run_early(config);
+            }
+            Action::Group(first, second) => {
+                let second = self.queue.remove(usize::from(second));
+                let first = self.queue.remove(usize::from(first));
+                self.target.begin_early(vec![first, second], config);
                 self.run_early(config);
             }
             Action::Double(place) => {
@@ -64,6 +73,7 @@ impl World {
             }
             Action::Lie(place) => self.lie(usize::from(place)),
             Action::Plant { key, is_deletion } => self.plant(key, is_deletion),
+            Action::Meddle { key, is_deletion } => self.meddle(key, is_deletion),
             Action::Early(place) => {
                 self.target.step_early(usize::from(place), config);
             }
@@ -87,10 +97,10 @@ impl World {
                     self.run(usize::from(place), config);
                 }
             }
-            Action::Owe(key) => {
+            Action::Owe(place, key) => {
                 self.budget.owed -= 1;
-                self.target.owed.entry(key).or_insert(None);
-                self.processes[0].owe(key, None);
+                self.target.owed.entry(key).or_default();
+                self.processes[usize::from(place)].owe(key, Owed::default());
             }
             Action::Kill(place) => {
                 self.budget.crashes -= 1;

@@ -14,7 +14,7 @@ use crate::explore::Model;
 use crate::process::{Found, Job, Process, Stage, Work};
 use crate::row::{ByKey, Row, early_rev, op};
 use crate::source::{EarlyRow, Kind, Message, Source};
-use crate::target::{Target, violates};
+use crate::target::{Backfill, Target, violates};
 
 /// What may still happen, so that the world is finite.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -26,6 +26,7 @@ struct Budget {
     takeovers: u8,
     phantoms: u8,
     lies: u8,
+    foreign: u8,
 }
 
 /// The state of everything.
@@ -38,6 +39,8 @@ pub struct World {
     holders: u8,
     budget: Budget,
     planted: Vec<OpId>,
+    /// The rows that somebody else has written to at the target.
+    meddled: ByKey<bool>,
     false_report: Option<Found>,
 }
 
@@ -77,12 +80,16 @@ pub enum Action {
     Lose(u8),
     /// The mirror begins to write a message.
     Mirror(u8),
+    /// It begins to write two as one.
+    Group(u8, u8),
     /// The mirror will write it once more.
     Double(u8),
     /// The mirror writes something else.
     Lie(u8),
     /// A transaction is mirrored that will never be logged.
     Plant { key: u8, is_deletion: bool },
+    /// Somebody else writes to the target.
+    Meddle { key: u8, is_deletion: bool },
     /// The next statement of an early transaction.
     Early(u8),
     /// It gives up, or its proxy has died.
@@ -93,8 +100,8 @@ pub enum Action {
     Job(u8, Job),
     /// The next statement of one.
     Step(u8),
-    /// Verification asks for a row.
-    Owe(u8),
+    /// Verification asks the process that holds `progress` for a row.
+    Owe(u8, u8),
     /// A reconciler dies.
     Kill(u8),
     /// The source crashes.
@@ -126,8 +133,10 @@ impl World {
                 takeovers: limit(Feature::TwoReconcilers, 1),
                 phantoms: limit(Feature::Phantoms, 1),
                 lies: limit(Feature::Lies, 1),
+                foreign: limit(Feature::Foreign, 1),
             },
             planted: Vec::new(),
+            meddled: ByKey::default(),
             false_report: None,
         };
         if is_filling {
@@ -153,14 +162,17 @@ impl World {
             self.target.progress = self.source.insert;
         }
         // What the slot does not hand out any more is in no log here.
-        self.target.backfill = Some(self.source.snapshot().xmax().as_u64());
+        self.target.backfill = Some(Backfill {
+            xmax: self.source.snapshot().xmax().as_u64(),
+            next: 0,
+        });
     }
 
     fn write_twice(&mut self, config: &Config) {
         for is_captured in [true, false] {
             let place = self.source.begin(false);
             self.source.write(place, 0, Kind::Whole, is_captured);
-            self.source.return_row(place);
+            self.source.return_row(place, config);
             self.source.log(place);
             self.source.flush();
             self.show(place, config);
@@ -181,12 +193,16 @@ impl World {
         processes.any(|one| one.holder == self.target.holder)
     }
 
-    pub(crate) fn judge_report(&mut self, found: Found) {
-        let op_id = match found {
-            Found::Wrong(op_id) | Found::LostMirror(op_id) => Some(op_id),
-            Found::Phantom(op_id) => op_id,
+    pub(crate) fn judge_report(&mut self, found: Found, config: &Config) {
+        let is_meddled = |key| self.meddled[config.place(key)];
+        let is_planted = |op_id: OpId| self.planted.contains(&op_id);
+        let is_true = match found {
+            Found::Wrong(key, op_id) => is_meddled(key) || is_planted(op_id),
+            Found::LostMirror(op_id) => is_planted(op_id),
+            Found::Phantom(op_id) => op_id.is_some_and(is_planted),
+            Found::Foreign(key) => is_meddled(key),
         };
-        if !op_id.is_some_and(|op_id| self.planted.contains(&op_id)) {
+        if !is_true {
             self.false_report = Some(found);
         }
     }
@@ -210,12 +226,12 @@ impl World {
             | Work::Arm(_)
             | Work::Idle
             | Work::Sweep(_)
+            | Work::Foreign(_)
             | Work::Raise(_)
             | Work::Raised(_)
             | Work::Drained) => {
                 process.work = work;
-                process.step_alone(self, config);
-                true
+                process.step_alone(self, config)
             }
         };
         let lives = lives && !(process.is_cut && process.is_idle());
@@ -281,7 +297,7 @@ impl World {
         } = write;
         self.source.write(place, key, kind, is_captured);
         if !config.has(Feature::Visibility) {
-            self.source.return_row(place);
+            self.source.return_row(place, config);
         }
     }
 
@@ -301,6 +317,17 @@ impl World {
                 row: (!is_deletion).then_some(Row { value, long: value }),
             }],
         });
+    }
+
+    /// Whatever was written before is on the disk once this is.
+    fn meddle(&mut self, key: u8, is_deletion: bool) {
+        self.budget.foreign -= 1;
+        self.meddled[usize::from(key)] = true;
+        let long = 90 + key;
+        let row = Row { value: 77, long };
+        self.target.rows[usize::from(key)] = (!is_deletion).then_some(row);
+        self.target.durable = self.target.rows;
+        self.target.log_foreign(key);
     }
 
     fn lie(&mut self, place: usize) {
@@ -326,6 +353,7 @@ impl World {
                 | Work::Arm(_)
                 | Work::Idle
                 | Work::Sweep(_)
+                | Work::Foreign(_)
                 | Work::Raise(_)
                 | Work::Raised(_)
                 | Work::Drained => false,
@@ -350,11 +378,7 @@ impl Model for Config {
     type Action = Action;
 
     fn initial(&self) -> Vec<World> {
-        let row = |long| Some(Row { value: 1, long });
-        let full = [
-            row(1),
-            (self.keys() > 1).then_some(Row { value: 1, long: 2 }),
-        ];
+        let full = [1, 2, 3].map(|long| (long <= self.keys()).then_some(Row { value: 1, long }));
         vec![World::new(self, full), World::new(self, ByKey::default())]
     }
 
@@ -417,6 +441,7 @@ impl World {
             && process.owed.is_empty()
             && self.target.gate.is_some()
             && self.target.backfill.is_none()
+            && self.target.foreign.is_empty()
             && !self.target.has_unverified()
     }
 }

@@ -32,8 +32,8 @@ impl World {
         }
         let is_free = |key| self.source.seen_by(None, key).is_some();
         if may_begin && (0..config.keys()).all(is_free) {
-            let are_two = self.source.visible.iter().all(Option::is_some);
-            if config.has(Feature::Exchange) && are_two {
+            let rows = self.source.visible.iter().flatten().count();
+            if config.has(Feature::Exchange) && rows == usize::from(config.keys()) {
                 actions.push(Action::Exchange);
             }
             if config.has(Feature::Truncate) {
@@ -91,7 +91,7 @@ impl World {
             return Vec::new();
         };
         if config.has(Feature::Exchange) {
-            let free = (1..=3).filter(|long| self.source.is_free(*long));
+            let free = (1..=config.keys() + 1).filter(|long| self.source.is_free(*long));
             let mut kinds: Vec<Kind> = free.map(Kind::Take).collect();
             if row.is_some() {
                 kinds.push(Kind::Delete);
@@ -109,6 +109,10 @@ impl World {
         for (place, message) in (0_u8..).zip(&self.queue) {
             actions.push(Action::Lose(place));
             actions.push(Action::Mirror(place));
+            if config.has(Feature::Groups) {
+                let others = place + 1..u8::try_from(self.queue.len()).unwrap_or(u8::MAX);
+                actions.extend(others.map(|other| Action::Group(place, other)));
+            }
             if self.budget.doubles > 0 {
                 actions.push(Action::Double(place));
             }
@@ -123,6 +127,18 @@ impl World {
                 for is_deletion in [false, true] {
                     actions.push(Action::Plant { key, is_deletion });
                 }
+            }
+        }
+        for key in (0..config.keys()).filter(|_| self.budget.foreign > 0) {
+            actions.push(Action::Meddle {
+                key,
+                is_deletion: false,
+            });
+            if self.target.rows[usize::from(key)].is_some() {
+                actions.push(Action::Meddle {
+                    key,
+                    is_deletion: true,
+                });
             }
         }
         for place in 0..self.target.early.len() {
@@ -151,8 +167,8 @@ impl World {
                 }
                 continue;
             }
-            if self.budget.owed > 0 && place == 0 {
-                actions.extend((0..config.keys()).map(Action::Owe));
+            if self.budget.owed > 0 && process.holder == self.target.holder {
+                actions.extend((0..config.keys()).map(|key| Action::Owe(place, key)));
             }
             let jobs = self.jobs(process, config);
             actions.extend(jobs.into_iter().map(|job| Action::Job(place, job)));
@@ -176,6 +192,9 @@ impl World {
         if !process.owed.is_empty() {
             jobs.push(Job::Read(Purpose::Owed));
         }
+        if !self.target.foreign.is_empty() {
+            jobs.push(Job::Foreign);
+        }
         if config.has(Feature::Floors) {
             jobs.push(Job::Raise);
         }
@@ -187,7 +206,7 @@ impl World {
         if self
             .target
             .backfill
-            .is_some_and(|xmax| xmin >= xmax || is_early)
+            .is_some_and(|backfill| xmin >= backfill.xmax || is_early)
         {
             jobs.push(Job::Read(Purpose::Backfill));
         }
