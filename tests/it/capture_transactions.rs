@@ -318,3 +318,57 @@ async fn a_table_that_was_changed_through_the_proxy_is_known_at_once() {
     assert_eq!(stage.mirrored().await, "10");
     assert_eq!(stage.ground.bed.target.value(names).await.unwrap(), "0");
 }
+
+/// The proxy's reading of the catalog waits for this, and nothing else does.
+const HIDE_THE_CONTRACT: &str = "BEGIN; LOCK TABLE segue.phase IN ACCESS EXCLUSIVE MODE";
+
+#[tokio::test]
+async fn a_transaction_that_ends_while_the_catalog_is_being_read_is_mirrored() {
+    let mut stage = Stage::new().await;
+    let past = stage.ground.bed.source.connect().await.unwrap();
+    stage.run_all(&["BEGIN", &insert(10)]).await;
+    past.batch_execute(HIDE_THE_CONTRACT).await.unwrap();
+    // Somebody else's table: what the transaction holds was captured before.
+    let another = stage.proxied.connect().await.unwrap();
+    another
+        .batch_execute("CREATE TABLE made (n int)")
+        .await
+        .unwrap();
+    stage.run_all(&["COMMIT"]).await;
+    past.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(stage.mirrored().await, "10");
+    stage.converges().await;
+}
+
+#[tokio::test]
+async fn a_row_that_comes_while_the_catalog_is_being_read_is_left_to_the_log_for_that() {
+    let mut stage = Stage::new().await;
+    let [past, holder] = [
+        stage.ground.bed.source.connect().await.unwrap(),
+        stage.ground.bed.source.connect().await.unwrap(),
+    ];
+    let hold = "BEGIN; SELECT FROM item WHERE id = 1 FOR UPDATE";
+    holder.batch_execute(hold).await.unwrap();
+    let update = message::query("UPDATE item SET amount = 7 WHERE id = 1");
+    stage.client.send(&update).await.unwrap();
+    let waits = "SELECT 1 FROM pg_stat_activity \
+                 WHERE wait_event_type = 'Lock' AND query LIKE 'UPDATE item%'";
+    let source = stage.ground.bed.source.clone();
+    wait::until_true("the update to wait", async || {
+        Ok(source.value(waits).await? == "1")
+    })
+    .await
+    .unwrap();
+    past.batch_execute(HIDE_THE_CONTRACT).await.unwrap();
+    let another = stage.proxied.connect().await.unwrap();
+    another
+        .batch_execute("CREATE TABLE made (n int)")
+        .await
+        .unwrap();
+    holder.batch_execute("ROLLBACK").await.unwrap();
+    stage.client.until_ready(1).await.unwrap();
+    past.batch_execute("ROLLBACK").await.unwrap();
+    stage.deferred("catalog_unknown").await;
+    stage.settle().await;
+    stage.converges().await;
+}

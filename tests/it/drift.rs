@@ -282,6 +282,46 @@ async fn a_table_that_both_sides_drop_is_carried_no_more() {
 }
 
 #[tokio::test]
+async fn a_transaction_that_began_under_another_contract_is_left_to_the_log() {
+    let ground = Ground::new(&format!(
+        "{SCHEMA} CREATE TABLE rest (id int PRIMARY KEY, word text);"
+    ))
+    .await;
+    let (_segue, proxied) = ground.run().await;
+    // The mirror is at work, so that what it is given would arrive.
+    let client = proxied.connect().await.unwrap();
+    client
+        .batch_execute("INSERT INTO other VALUES (6, 'mirrored')")
+        .await
+        .unwrap();
+    ground.status_reaches("/mirror/accepted", 1).await;
+    let begin = "BEGIN; INSERT INTO other VALUES (7, 'a place in the former contract')";
+    client.batch_execute(begin).await.unwrap();
+    ground.bed.source.execute("DROP TABLE item").await.unwrap();
+    stopped(&ground).await;
+    ground.bed.target.execute("DROP TABLE item").await.unwrap();
+    goes_on(&ground).await;
+    let console = proxied.of_name("segue");
+    wait::until_true("the proxy to have found the new contract", async || {
+        let tables = console.rows("SHOW TABLES").await?;
+        let is_item = |row: &Vec<Option<String>>| row[1].as_deref() == Some("item");
+        anyhow::ensure!(
+            !tables.is_empty() && !tables.iter().any(is_item),
+            "{tables:?}"
+        );
+        Ok(true)
+    })
+    .await
+    .unwrap();
+    client.batch_execute("COMMIT").await.unwrap();
+    // Under the new contract its table's place is another table's.
+    ground
+        .status_reaches("/mirror/deferred/shape_changed", 1)
+        .await;
+    ends_well(&ground).await;
+}
+
+#[tokio::test]
 async fn a_renamed_table_stops_and_goes_on_under_its_name() {
     let ground = Ground::new(SCHEMA).await;
     let (_segue, _) = ground.run().await;

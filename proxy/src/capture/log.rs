@@ -8,14 +8,13 @@ use std::sync::Arc;
 
 use apply::{EarlyRow, EarlyTransaction, EarlyWrite};
 use bytes::Bytes;
-use protocol::contract::TableIndex;
+use protocol::contract::{Contract, TableIndex};
 use protocol::decide::record::{RecordError, ValueFormat, decode};
 use protocol::decide::statement::{
     Captured, DeferReason, MirrorChoice, SessionEffect, Statement, Write, WriteKind,
 };
 use protocol::decide::transaction::{ClientTransaction, Outcome, Ready, TransactionRow};
 use protocol::revision::{Epoch, Revision, RevisionError};
-use protocol::row::RowKey;
 use protocol::xid::Xid;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -34,6 +33,8 @@ const DEFERRED: &str = "deferred";
 pub struct TransactionLog {
     capture: Rc<Capture>,
     transaction: ClientTransaction,
+    /// What the keys of the transaction's rows take a table's place from.
+    contract: Option<Arc<Contract>>,
     /// The schema has been changed since the last commit.
     changed_schema: bool,
     /// What the session asked of the mirror with the statement that completed last.
@@ -55,6 +56,7 @@ impl TransactionLog {
         Self {
             capture,
             transaction: ClientTransaction::default(),
+            contract: None,
             changed_schema: false,
             choice: None,
         }
@@ -84,19 +86,36 @@ impl TransactionLog {
             return;
         }
         let view = self.capture.view();
-        let (xid, lsn) = (row.xid, row.lsn);
-        let mapped =
-            shape::image(&view.facts, captured.table_oid, row).and_then(|(index, table, image)| {
-                let key = RowKey::of(index, table, &image).ok()?;
-                let image = (captured.kind == WriteKind::Upsert).then_some(image);
-                Some(TransactionRow { key, lsn, image })
-            });
-        if let Some(row) = mapped {
-            self.transaction.captured(xid, row);
-        } else {
-            self.capture.catalog.read_again();
-            self.transaction.defer(DeferReason::ShapeChanged);
+        if !view.facts.is_known() {
+            // Another session has changed the schema since this statement was sent: whether of this
+            // table nobody knows yet.
+            self.transaction.defer(DeferReason::CatalogUnknown);
+            return;
         }
+        if !self.keeps(&view.facts.contract) {
+            self.transaction.defer(DeferReason::ShapeChanged);
+            return;
+        }
+        let (xid, lsn) = (row.xid, row.lsn);
+        match shape::image(&view.facts, captured.table_oid, row) {
+            Ok((key, image)) => {
+                let image = (captured.kind == WriteKind::Upsert).then_some(image);
+                let row = TransactionRow { key, lsn, image };
+                self.transaction.captured(xid, row);
+            }
+            Err(misfit) => {
+                let table = captured.table_oid;
+                tracing::debug!(table, %misfit, "a captured row has another shape");
+                self.capture.catalog.read_again();
+                self.transaction.defer(DeferReason::ShapeChanged);
+            }
+        }
+    }
+
+    /// Whether the transaction's rows, this one included, were read under one contract.
+    fn keeps(&mut self, contract: &Arc<Contract>) -> bool {
+        let held = self.contract.get_or_insert_with(|| Arc::clone(contract));
+        is_same(held, contract)
     }
 
     /// A row whose statement was rewritten in another state of the session: its values may not be
@@ -160,7 +179,11 @@ impl TransactionLog {
             self.schema_may_show();
         }
         let outcome = self.transaction.ready(status);
-        self.settle(outcome)
+        let delivery = self.settle(outcome);
+        if status == Ready::Idle {
+            self.contract = None;
+        }
+        delivery
     }
 
     fn schema_may_show(&mut self) {
@@ -169,35 +192,43 @@ impl TransactionLog {
         }
     }
 
-    fn settle(&self, outcome: Option<Outcome>) -> Option<Delivery> {
-        match outcome? {
-            Outcome::Committed { xid, rows } => {
-                let view = self.capture.view();
-                match self.answer(&view, &rows) {
-                    MirrorChoice::Off => {
-                        let reason = DeferReason::MirrorOff;
-                        let tables: HashSet<_> = rows.iter().map(|row| row.key.table()).collect();
-                        self.deferred(&view, Some(xid), reason, tables);
-                        None
-                    }
-                    MirrorChoice::Async => {
-                        let transaction = self.committed(&view, xid, rows)?;
-                        self.capture.mirror.send(transaction);
-                        None
-                    }
-                    MirrorChoice::Sync => {
-                        let transaction = self.committed(&view, xid, rows)?;
-                        let delivered = self.capture.mirror.send_awaited(transaction);
-                        Some(Delivery::Awaited(delivered))
-                    }
-                }
+    fn settle(&mut self, outcome: Option<Outcome>) -> Option<Delivery> {
+        let outcome = outcome?;
+        let view = self.capture.view();
+        let contract = self.contract.take();
+        // While a schema change is not read there is none, and the last one's places still hold.
+        let contract = contract.unwrap_or_else(|| Arc::clone(&view.facts.contract));
+        let is_past = view.facts.is_known() && !is_same(&contract, &view.facts.contract);
+        match outcome {
+            Outcome::Committed { xid, .. } if is_past => {
+                let reason = DeferReason::ShapeChanged;
+                self.deferred(&view, Some(xid), reason, []);
+                self.cannot_wait(reason)
             }
+            Outcome::Committed { xid, rows } => match self.answer(&view, &rows) {
+                MirrorChoice::Off => {
+                    let reason = DeferReason::MirrorOff;
+                    let tables: HashSet<_> = rows.iter().map(|row| row.key.table()).collect();
+                    self.deferred(&view, Some(xid), reason, tables);
+                    None
+                }
+                MirrorChoice::Async => {
+                    let transaction = self.committed(&view, contract, xid, rows)?;
+                    self.capture.mirror.send(transaction);
+                    None
+                }
+                MirrorChoice::Sync => {
+                    let transaction = self.committed(&view, contract, xid, rows)?;
+                    let delivered = self.capture.mirror.send_awaited(transaction);
+                    Some(Delivery::Awaited(delivered))
+                }
+            },
             Outcome::Deferred {
                 xid,
                 reason,
                 tables,
             } => {
-                let view = self.capture.view();
+                let tables = if is_past { Vec::new() } else { tables };
                 self.deferred(&view, xid, reason, tables);
                 self.cannot_wait(reason)
             }
@@ -226,6 +257,7 @@ impl TransactionLog {
     fn committed(
         &self,
         view: &CatalogView,
+        contract: Arc<Contract>,
         xid: Xid,
         rows: Vec<TransactionRow>,
     ) -> Option<MirrorTransaction> {
@@ -248,7 +280,7 @@ impl TransactionLog {
                 committed_at: wall_clock(),
                 rows,
             },
-            contract: Arc::clone(&view.facts.contract),
+            contract,
             committed: Instant::now(),
         })
     }
@@ -285,6 +317,11 @@ impl TransactionLog {
         self.capture.counters.unconfirmed(DEFERRED);
         Some(Delivery::Unconfirmed(reason.label()))
     }
+}
+
+/// Looks into them only where a reading of the catalog lies between.
+fn is_same(one: &Arc<Contract>, other: &Arc<Contract>) -> bool {
+    Arc::ptr_eq(one, other) || **one == **other
 }
 
 fn early_row(epoch: Epoch, row: TransactionRow) -> Result<EarlyRow, RevisionError> {
