@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Brings the test suites of drivers into target/driver-suites, each where its toolchain is found: pgx's from its
 # module, asyncpg's and psycopg2's from their source distributions, tokio-postgres's from its crate, node-postgres's
-# from Debian's source package. psycopg 3 and pgjdbc are published without theirs where this looks.
+# from Debian's source package, pgjdbc's from its source on Maven Central. psycopg 3 is published without its own where
+# this looks.
 set -euo pipefail
 cd "$(dirname "$0")"
 suites=$PWD/../../target/driver-suites
@@ -55,6 +56,8 @@ if [ ! -e "$suites/tokio-postgres/.complete" ]; then
     grep -o '"manifest_path":"[^"]*/tokio-postgres-[0-9.]*/Cargo.toml"' | cut -d'"' -f4)
   cp -r "$(dirname "$manifest")" "$suites/tokio-postgres"
   mv "$suites/tokio-postgres/tests" "$suites/tokio-postgres/tests.published"
+  # Without its benchmark, and what that alone needs.
+  sed -i -e '/^\[\[bench\]\]/,/^$/d' -e '/^\[dev-dependencies.criterion\]/,/^$/d' "$suites/tokio-postgres/Cargo.toml"
   printf '\n[workspace]\n' >>"$suites/tokio-postgres/Cargo.toml"
   touch "$suites/tokio-postgres/.complete"
 fi
@@ -77,4 +80,21 @@ if command -v npm >/dev/null && [ ! -e "$suites/node-postgres/.complete" ]; then
     # Debian keeps a source only for as long as it has the package.
     echo "the source of node-postgres is not to be had"
   fi
+fi
+
+if command -v mvn >/dev/null && command -v javac >/dev/null && [ ! -e "$suites/pgjdbc/.complete" ]; then
+  echo "fetching the suite of pgjdbc"
+  rm -rf "$suites/pgjdbc"
+  mkdir -p "$suites/pgjdbc"
+  dependency=org.apache.maven.plugins:maven-dependency-plugin:3.8.1
+  for artifact in org.postgresql:postgresql:42.7.10:tar.gz:jdbc-src \
+    org.junit.platform:junit-platform-console-standalone:1.14.1; do
+    timeout 300 mvn -q -B "$dependency:copy" "-Dartifact=$artifact" "-DoutputDirectory=$suites/pgjdbc"
+  done
+  sums=$PWD/suites/pgjdbc.SHA256SUMS
+  (cd "$suites/pgjdbc" && grep -v ' lib/' "$sums" | sha256sum --quiet --check)
+  tar -xzf "$suites/pgjdbc/postgresql-42.7.10-jdbc-src.tar.gz" -C "$suites/pgjdbc" --strip-components 1
+  (cd "$suites/pgjdbc" && timeout 600 mvn -q -B -DskipShadeDependencies=true test-compile \
+    "$dependency:copy-dependencies" -DoutputDirectory=lib && sha256sum --quiet --check "$sums")
+  touch "$suites/pgjdbc/.complete"
 fi

@@ -79,29 +79,56 @@ pub struct Server {
 impl Server {
     /// Makes a cluster and starts it.
     pub async fn start(installation: Installation, options: ServerOptions) -> Result<Self> {
-        let installation = installation.reachable()?;
+        let mut server = Self::in_new_directory(installation.reachable()?, options)?;
+        server.make_cluster()?;
+        server.run_somewhere().await?;
+        Ok(server)
+    }
+
+    /// Starts another server with what this one holds, byte by byte. This one has to be stopped.
+    pub async fn copy(&self) -> Result<Self> {
+        ensure!(self.process.is_none(), "a server that runs is not copied");
+        let mut copy = Self::in_new_directory(self.installation.clone(), self.options.clone())?;
+        let output = Account::for_servers()?
+            .command("cp")
+            .args(["-a", "--reflink=auto"])
+            .args([self.data(), copy.data()])
+            .output()
+            .context("could not run cp")?;
+        ensure!(
+            output.status.success(),
+            "cp: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        copy.run_somewhere().await?;
+        Ok(copy)
+    }
+
+    fn in_new_directory(installation: Installation, options: ServerOptions) -> Result<Self> {
         let number = SERVER_COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("server-{number}-pg{}", installation.version);
         let directory = Guardian::of_this_process()?.directory().join(name);
         std::fs::create_dir(&directory)?;
         Account::for_servers()?.own(&directory)?;
-        let mut server = Self {
+        Ok(Self {
             installation,
             options,
             directory,
             port: 0,
             process: None,
-        };
-        server.make_cluster()?;
+        })
+    }
+
+    /// Starts the server of this directory on a free port.
+    async fn run_somewhere(&mut self) -> Result<()> {
         // Between finding a free port and binding it another process may take it.
         for _ in 0..20 {
-            server.port = ports::free()?;
-            if server.run().await.is_ok() {
-                return Ok(server);
+            self.port = ports::free()?;
+            if self.run().await.is_ok() {
+                return Ok(());
             }
         }
-        server.run().await?;
-        Ok(server)
+        self.run().await
     }
 
     fn make_cluster(&self) -> Result<()> {

@@ -13,7 +13,7 @@ mod results;
 mod suite;
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
 };
 
@@ -27,7 +27,7 @@ use results::Results;
 use suite::Suite;
 
 const USAGE: &str = "\
-usage: driver_suites MIRROR [pgx|asyncpg|psycopg2|tokio-postgres|node-postgres]...
+usage: driver_suites MIRROR [pgx|asyncpg|psycopg2|tokio-postgres|node-postgres|pgjdbc]...
 
 MIRROR  off  the proxy only relays
         dry  `--mirror dry` with a contract that holds whatever tables the suite has made so far, so
@@ -88,25 +88,27 @@ async fn compare_all() -> Result<ExitCode> {
 /// How many tests of a suite end otherwise through the proxy.
 async fn compare(suite: Suite, mirror: Mirror, directory: PathBuf) -> Result<usize> {
     let name = suite.name();
-    let server = server(suite, &directory).await?;
-    let direct = play(suite, &directory, &server.database(DATABASE), "direct")?;
+    let server = server(suite, mirror, &directory).await?;
+    let direct = server.database(DATABASE);
+    let direct = play(suite, &directory, (&direct, server.directory()), "direct")?;
     println!("{name} directly: {direct}");
     drop(server);
-    let server = self::server(suite, &directory).await?;
+    let server = self::server(suite, mirror, &directory).await?;
     let source = server.database(DATABASE);
     let binary = binary_beside(&std::env::current_exe()?)?;
     let launch = Launch::new(binary, &source, &source).with_uris(Some(&source.uri()), None);
     let metrics = format!("127.0.0.1:{}", ports::free()?);
-    let mut arguments = vec!["--metrics", &metrics];
+    let sockets = server.directory().join("proxy");
+    std::fs::create_dir(&sockets)?;
+    let listen = sockets.to_string_lossy();
+    let mut arguments = vec!["--metrics", &metrics, "--listen", &listen];
     arguments.extend(match mirror {
         Mirror::Off => ["--mirror", "off"].as_slice(),
-        Mirror::Dry => {
-            source.execute(CONTRACT).await?;
-            &["--mirror", "dry", "--catalog-wait", CATALOG_WAIT]
-        }
+        Mirror::Dry => &["--mirror", "dry", "--catalog-wait", CATALOG_WAIT],
     });
     let mut segue = launch.proxy(&arguments).await?;
-    let proxied = play(suite, &directory, &source.through(segue.port()), "proxied")?;
+    let proxied = source.through(segue.port());
+    let proxied = play(suite, &directory, (&proxied, &sockets), "proxied")?;
     ensure!(segue.ended()?.is_none(), "the proxy died:\n{}", segue.log());
     println!("{name} through the proxy: {proxied}");
     if mirror == Mirror::Dry {
@@ -130,20 +132,31 @@ fn captured(metrics: &str) -> Result<u64> {
     Ok(found.unwrap_or("0").parse()?)
 }
 
-async fn server(suite: Suite, directory: &std::path::Path) -> Result<Server> {
+async fn server(suite: Suite, mirror: Mirror, directory: &Path) -> Result<Server> {
     let server = Server::start(Installation::for_source()?, ServerOptions::default()).await?;
     let maintenance = server.database("postgres");
     maintenance
         .execute(&format!("CREATE DATABASE {DATABASE}"))
         .await?;
-    suite.prepare(directory, &server.database(DATABASE))?;
+    let database = server.database(DATABASE);
+    suite.prepare(directory, &server, &database)?;
+    if mirror == Mirror::Dry {
+        // Both ways have Segue's schema: some tests list what there is.
+        database.execute(CONTRACT).await?;
+    }
     Ok(server)
 }
 
-/// Runs a suite; what it printed is kept beside it.
-fn play(suite: Suite, directory: &std::path::Path, on: &Database, way: &str) -> Result<Results> {
+/// Runs a suite on a database, which is also reached by a socket in a directory; what it printed is
+/// kept beside the suite.
+fn play(
+    suite: Suite,
+    directory: &Path,
+    (on, sockets): (&Database, &Path),
+    way: &str,
+) -> Result<Results> {
     let output = suite
-        .command(directory, on)
+        .command(directory, on, sockets)
         .stdin(Stdio::null())
         .output()
         .with_context(|| format!("could not run the suite of {}", suite.name()))?;

@@ -5,24 +5,70 @@
 use std::{path::Path, process::Command};
 
 use anyhow::Result;
-use harness::{Database, tool};
+use harness::{Database, Server, tool};
 
 use crate::results::Results;
 
-/// tokio-postgres's tests have their server's port in the text.
+/// tokio-postgres's tests have their server's port in the text, and the place of its socket. They
+/// write to temporary tables, which the proxy leaves alone: each is played a second time with
+/// ordinary ones, one after the other.
 const TOKIO_POSTGRES: &str = "\
     rm -rf tests && cp -r tests.published tests && \
-    find tests -name '*.rs' -exec sed -i \"s/5433/$PGPORT/g; s/user=postgres/user=postgres dbname=$PGDATABASE/g\" {} + && \
-    cargo test --no-fail-fast --test test \
-      --features with-serde_json-1,with-uuid-1,with-chrono-0_4 2>&1";
+    find tests -name '*.rs' -exec sed -i \"s/5433/$PGPORT/g; s|/var/run/postgresql|$SOCKETS|g; \
+      s/user=postgres/user=postgres dbname=$PGDATABASE/g\" {} + && \
+    cargo test --no-fail-fast --test test --all-features 2>&1; \
+    find tests -name '*.rs' -exec sed -i -E \
+      's/CREATE TEMPORARY TABLE ([a-z_]+)/DROP TABLE IF EXISTS \\1; CREATE TABLE \\1/' {} + && \
+    cargo test --no-fail-fast --test test --all-features -- --test-threads=1 2>&1 | \
+      sed 's/^test /test lasting::/'";
 
-/// node-postgres's tests are programs; what each of them asserts shows in its exit code.
+/// The roles that its tests log in as.
+const TOKIO_POSTGRES_ROLES: &str = "\
+    CREATE ROLE pass_user PASSWORD 'password' LOGIN; \
+    SET password_encryption TO 'md5'; CREATE ROLE md5_user PASSWORD 'password' LOGIN; \
+    SET password_encryption TO 'scram-sha-256'; CREATE ROLE scram_user PASSWORD 'password' LOGIN; \
+    CREATE EXTENSION hstore; CREATE EXTENSION citext; CREATE EXTENSION ltree";
+
+/// And how they are asked for their passwords.
+const TOKIO_POSTGRES_HBA: &str = "\
+host all pass_user  127.0.0.1/32 password
+host all md5_user   127.0.0.1/32 md5
+host all scram_user 127.0.0.1/32 scram-sha-256
+host all all        127.0.0.1/32 trust
+host replication all 127.0.0.1/32 trust
+local all all trust
+";
+
+/// node-postgres's tests are programs; what each of them asserts shows in its exit code. They write
+/// to temporary tables, which the proxy leaves alone: each is played a second time with ordinary
+/// ones, in a schema of its own.
 const NODE_POSTGRES: &str = "\
     cd packages/pg && node script/create-test-tables.js postgres:// && \
-    for test in $(find test/integration -name '*-tests.js' | sort); do \
+    rm -rf test/lasting && cp -r test/integration test/lasting && \
+    find test/lasting -name '*.js' -exec sed -i -E 's/create temp table/CREATE TABLE/I' {} + && \
+    for test in $(find test/integration test/lasting -name '*-tests.js' | sort); do \
+      case $test in test/lasting/*) \
+        psql -Xqc 'DROP SCHEMA public CASCADE; CREATE SCHEMA public' 2>/dev/null; \
+        node script/create-test-tables.js postgres:// >/dev/null;; \
+      esac; \
       if timeout 60 node $test postgres:// 2>&1; then echo; echo \"$test ... ok\"; \
       else echo; echo \"$test ... FAIL\"; fi; \
     done";
+
+/// pgjdbc's tests take their server from system properties and print a line each.
+const PGJDBC: &str = "\
+    java -Xmx1g -Dbuild.properties.relative.path=. -Dtest.url.PGHOST=127.0.0.1 \
+      -Dtest.url.PGPORT=$PGPORT -Dtest.url.PGDBNAME=$PGDATABASE \
+      -jar junit-platform-console-standalone-*.jar execute --disable-ansi-colors --disable-banner \
+      --config junit.jupiter.extensions.autodetection.enabled=true \
+      --config 'junit.jupiter.execution.timeout.default=5 m' \
+      --details testfeed --scan-classpath target/test-classes \
+      --classpath \"target/classes:target/test-classes:$(ls lib/*.jar | grep -v junit | tr '\\n' ':')\"";
+
+/// The role that they work as, and what it needs.
+const PGJDBC_ROLE: &str = "\
+    CREATE ROLE test LOGIN PASSWORD 'test'; ALTER DATABASE suite OWNER TO test; \
+    GRANT ALL ON SCHEMA public TO test; CREATE EXTENSION hstore; CREATE EXTENSION citext";
 
 /// A driver that is published with its tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,16 +83,19 @@ pub(crate) enum Suite {
     TokioPostgres,
     /// The Node.js driver.
     NodePostgres,
+    /// The Java driver.
+    Pgjdbc,
 }
 
 impl Suite {
     /// All of them.
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Pgx,
         Self::Asyncpg,
         Self::Psycopg2,
         Self::TokioPostgres,
         Self::NodePostgres,
+        Self::Pgjdbc,
     ];
 
     /// Its name, and its directory's.
@@ -57,17 +106,30 @@ impl Suite {
             Self::Psycopg2 => "psycopg2",
             Self::TokioPostgres => "tokio-postgres",
             Self::NodePostgres => "node-postgres",
+            Self::Pgjdbc => "pgjdbc",
         }
     }
 
     /// Makes the types and roles that it expects.
-    pub(crate) fn prepare(self, directory: &Path, database: &Database) -> Result<()> {
+    pub(crate) fn prepare(
+        self,
+        directory: &Path,
+        server: &Server,
+        database: &Database,
+    ) -> Result<()> {
         match self {
             Self::Pgx => {
                 let setup = directory.join("testsetup/postgresql_setup.sql");
                 tool::psql_file(database, &setup).map(drop)
             }
-            Self::Psycopg2 | Self::TokioPostgres => {
+            Self::TokioPostgres => {
+                let rules = server.directory().join("data/pg_hba.conf");
+                std::fs::write(rules, TOKIO_POSTGRES_HBA)?;
+                tool::psql(database, "SELECT pg_reload_conf()")?;
+                tool::psql(database, TOKIO_POSTGRES_ROLES).map(drop)
+            }
+            Self::Pgjdbc => tool::psql(database, PGJDBC_ROLE).map(drop),
+            Self::Psycopg2 => {
                 let extensions = "CREATE EXTENSION hstore; CREATE EXTENSION citext; \
                                   CREATE EXTENSION ltree";
                 tool::psql(database, extensions).map(drop)
@@ -76,8 +138,9 @@ impl Suite {
         }
     }
 
-    /// The command that runs it, under a limit of time.
-    pub(crate) fn command(self, directory: &Path, database: &Database) -> Command {
+    /// The command that runs it, under a limit of time. `sockets` is where the database is reached
+    /// without TCP.
+    pub(crate) fn command(self, directory: &Path, database: &Database, sockets: &Path) -> Command {
         let mut command = Command::new("timeout");
         command.arg("1800").current_dir(directory);
         match self {
@@ -104,10 +167,15 @@ impl Suite {
             }
             Self::TokioPostgres => {
                 command.args(["sh", "-c", TOKIO_POSTGRES]);
-                command.env("CARGO_TARGET_DIR", directory.join("target"));
+                command
+                    .env("CARGO_TARGET_DIR", directory.join("target"))
+                    .env("SOCKETS", sockets);
             }
             Self::NodePostgres => {
                 command.args(["sh", "-c", NODE_POSTGRES]);
+            }
+            Self::Pgjdbc => {
+                command.args(["sh", "-c", PGJDBC]);
             }
         }
         command
@@ -127,6 +195,7 @@ impl Suite {
                 lines.filter_map(unittest_result).collect()
             }
             Self::TokioPostgres => lines.filter_map(cargo_result).collect(),
+            Self::Pgjdbc => lines.filter_map(junit_result).collect(),
         }
     }
 }
@@ -154,6 +223,13 @@ fn cargo_result(line: &str) -> Option<(String, String)> {
     let (test, outcome) = line.strip_prefix("test ")?.split_once(" ... ")?;
     let is_outcome = matches!(outcome, "ok" | "FAILED" | "ignored");
     is_outcome.then(|| (test.to_owned(), outcome.to_owned()))
+}
+
+/// `JUnit Jupiter > Class > method :: SUCCESSFUL`.
+fn junit_result(line: &str) -> Option<(String, String)> {
+    let (test, outcome) = line.trim().rsplit_once(" :: ")?;
+    let is_outcome = matches!(outcome, "SUCCESSFUL" | "FAILED" | "ABORTED" | "SKIPPED");
+    is_outcome.then(|| (test.to_owned(), outcome.to_lowercase()))
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use harness::{Database, Installation, Process, Server, ServerOptions};
 
 use crate::Order;
 use crate::lasting::{self, Spec};
-use crate::mirrored::{Mirrored, Reckoning};
+use crate::mirrored::{Mirrored, Prepared, Reckoning};
 use crate::results::Results;
 use crate::suite::{LAUNCHER_FILE, Mirror, Run, Suite};
 
@@ -53,6 +53,8 @@ pub(crate) struct Ground<'order> {
     inputs: PathBuf,
     /// What makes the tables of the specs that find them made.
     making: Vec<String>,
+    /// What the ways start from, where there is a target.
+    prepared: Option<Prepared>,
 }
 
 impl<'order> Ground<'order> {
@@ -80,7 +82,24 @@ impl<'order> Ground<'order> {
             installation,
             inputs,
             making,
+            prepared: None,
         })
+    }
+
+    /// Makes what the ways start from, where there is a target.
+    pub(crate) async fn prepare(&mut self) -> Result<()> {
+        if self.order.mirror == Mirror::On {
+            let server = self.server().await?;
+            let name = self.order.suite.database();
+            let database = server.database(name);
+            match self.order.suite {
+                Suite::Isolation => database.execute(&self.making.concat()).await?,
+                Suite::Regress => self.first_round(&database).await?,
+            }
+            let installation = self.installation.clone();
+            self.prepared = Some(Prepared::make(server, name, installation).await?);
+        }
+        Ok(())
     }
 
     /// Runs the suite on a server.
@@ -94,30 +113,23 @@ impl<'order> Ground<'order> {
     }
 
     async fn directly(&self, way: &str) -> Result<Results> {
-        let server = self.server(way).await?;
-        // Publications and schemas show in what psql prints of tables: both ways have Segue's.
-        let set_up = match self.order.mirror {
-            Mirror::On => {
-                let source = server.database(self.order.suite.database());
-                Some(Mirrored::start(source, self.installation.clone()).await?)
-            }
-            Mirror::Off | Mirror::Dry => None,
+        let server = match &self.prepared {
+            Some(prepared) => prepared.source().await?,
+            None => self.server().await?,
         };
-        let results = self.play(way, server.port()).await;
-        drop(set_up);
-        results
+        self.play(way, server.port()).await
     }
 
     /// Runs it on another server through a proxy. Says what was captured, if anything was to be.
     pub(crate) async fn proxied(&self) -> Result<(Results, Option<Account>)> {
-        let server = self.server("proxied").await?;
-        let source = server.database(self.order.suite.database());
-        if self.order.mirror == Mirror::On {
-            let mirrored = Mirrored::start(source, self.installation.clone()).await?;
+        if let Some(prepared) = &self.prepared {
+            let mirrored = prepared.pair().await?;
             let (segue, http) = mirrored.run().await?;
             let (results, captured) = self.play_through(segue, &http, Some(&mirrored)).await?;
             return Ok((results, Some(captured)));
         }
+        let server = self.server().await?;
+        let source = server.database(self.order.suite.database());
         let binary = binary_beside(&std::env::current_exe()?)?;
         let launch = Launch::new(binary, &source, &source).with_uris(Some(&source.uri()), None);
         let metrics = format!("127.0.0.1:{}", ports::free()?);
@@ -155,7 +167,8 @@ impl<'order> Ground<'order> {
         Ok((results?, account))
     }
 
-    async fn server(&self, way: &str) -> Result<Server> {
+    /// A server of its own, with a database.
+    async fn server(&self) -> Result<Server> {
         let mut settings: Vec<String> = SERVER_SETTINGS.map(str::to_owned).into();
         if self.order.mirror == Mirror::On {
             // Plans, and with them the order of rows, are to depend on the tests alone: a second
@@ -175,20 +188,16 @@ impl<'order> Ground<'order> {
             let set = format!("ALTER DATABASE {name} SET {setting}");
             maintenance.execute(&set).await?;
         }
-        let database = server.database(name);
-        match (self.order.mirror, self.order.suite) {
-            (Mirror::Off, _) => {}
-            (Mirror::Dry, _) => database.execute(CONTRACT).await?,
-            (Mirror::On, Suite::Isolation) => database.execute(&self.making.concat()).await?,
-            (Mirror::On, Suite::Regress) => self.first_round(way, &database).await?,
+        if self.order.mirror == Mirror::Dry {
+            server.database(name).execute(CONTRACT).await?;
         }
         Ok(server)
     }
 
     /// Has the regression tests make their tables.
-    async fn first_round(&self, way: &str, database: &Database) -> Result<()> {
+    async fn first_round(&self, database: &Database) -> Result<()> {
         database.execute(lasting::FIRST_ROUND).await?;
-        self.play(&format!("{way}-first"), database.port).await?;
+        self.play("first", database.port).await?;
         // The slot waits for them.
         let prepared = "SELECT format('ROLLBACK PREPARED %L', gid) FROM pg_prepared_xacts";
         for row in database.rows(prepared).await? {

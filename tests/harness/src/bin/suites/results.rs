@@ -1,16 +1,19 @@
 //! What a run came to: each test's verdict and its output, and how two runs differ.
 //!
 //! Where both outputs are among those that PostgreSQL expects, there is no difference. Every other
-//! one counts, unless the suite does not agree with itself there: a test that prints OIDs, random
-//! numbers or rows in no order is played directly once more, and what differs between two direct
-//! runs says nothing of the proxy. Such a test is named all the same, with its difference kept.
+//! one counts, unless a rule explains it ([`rules`]), or the suite does not agree with itself there: a
+//! test that prints clocks or random numbers is played directly once more, and what differs between
+//! two direct runs says nothing of the proxy. Such a test is named all the same, with its difference
+//! kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+
+use crate::rules::{self, Excuse};
 
 /// One run of a suite.
 #[derive(Debug)]
@@ -99,6 +102,30 @@ pub(crate) fn compare(direct: &Results, proxied: &Results, kept: &Path) -> Resul
         differing.push(name.clone());
     }
     Ok(differing)
+}
+
+/// Of tests that differ, those whose every difference a rule explains, and the rules.
+pub(crate) fn excused(
+    names: &[String],
+    direct: &Results,
+    proxied: &Results,
+) -> BTreeMap<String, BTreeSet<Excuse>> {
+    let excuses = |name: &String| {
+        rules::excuses(
+            &characters(&direct.output(name))?,
+            &characters(&proxied.output(name))?,
+        )
+    };
+    let judged = names.iter().map(|name| (name.clone(), excuses(name)));
+    judged
+        .filter_map(|(name, excuses)| Some((name, excuses?)))
+        .collect()
+}
+
+/// An output with a character for each byte: not all that tests print is text.
+fn characters(output: &Path) -> Option<String> {
+    let bytes = std::fs::read(output).ok()?;
+    Some(bytes.into_iter().map(char::from).collect())
 }
 
 /// Of tests that differ, those whose every difference is at a place where a second direct run does
