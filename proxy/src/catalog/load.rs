@@ -11,7 +11,6 @@ use protocol::revision::Epoch;
 use tokio_postgres::Client;
 
 use super::queries;
-use super::signs::Found;
 
 /// The catalog could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +21,15 @@ pub(super) enum LoadError {
     /// A question failed.
     #[error("cannot read the source's catalog: {}", control::describe(.0))]
     Query(#[from] tokio_postgres::Error),
+}
+
+/// Where a reading's contract comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Setup has stored it.
+    Stored,
+    /// Setup has not been here: the catalog itself.
+    Missing,
 }
 
 /// The frozen schema, and what op ids are made of.

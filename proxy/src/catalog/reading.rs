@@ -12,7 +12,7 @@ use protocol::revision::Epoch;
 use tokio_postgres::Client;
 
 use super::CatalogView;
-use super::load::{self, Family, LoadError};
+use super::load::{self, Family, Found, LoadError};
 use super::signs::{self, ContractFrom, Signs};
 use super::tables::{self, Wanted};
 use crate::metrics;
@@ -115,11 +115,7 @@ impl Reading {
         Ok(())
     }
 
-    async fn read_contract(
-        &mut self,
-        client: &Client,
-        found: signs::Found,
-    ) -> Result<(), LoadError> {
+    async fn read_contract(&mut self, client: &Client, found: Found) -> Result<(), LoadError> {
         let stored = load::contract(client, found).await?;
         if stored.contract != self.facts.contract {
             // Every table's place may be another.

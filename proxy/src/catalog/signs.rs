@@ -7,7 +7,7 @@
 
 use tokio_postgres::{Client, Row};
 
-use super::load::LoadError;
+use super::load::{Found, LoadError};
 
 /// Equal snapshots see equal catalogs: then nothing else has to be asked.
 const SNAPSHOT: &str = "SELECT pg_current_snapshot()::text";
@@ -93,13 +93,6 @@ pub enum ContractFrom {
     Setup,
     /// The same, or the catalog itself where setup has not been here: nothing is sent anywhere.
     SetupOrCatalog,
-}
-
-/// Where this reading's contract comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Found {
-    Stored,
-    Missing,
 }
 
 /// Differs, part by part, once something has changed. Empty before anything was read.
