@@ -1,8 +1,9 @@
 //! What became of the rows of each table, as the reconciler has counted them since setup.
 //!
-//! Does not count: the reconciler adds to `segue.table_count` once a second.
+//! Does not count: the reconciler adds to `segue.table_count` once a second, and the proxies tell of
+//! those that they left most to the log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Transaction;
@@ -38,6 +39,13 @@ pub struct TableReport {
     /// Those applied because the mirror dropped them, by the reason that a proxy gave.
     #[serde(default)]
     pub dropped: BTreeMap<String, i64>,
+    /// Transactions that the proxies left to the log on purpose and that wrote to it as far as their
+    /// texts tell, by reason; of the proxies on record, each since its start.
+    #[serde(default)]
+    pub deferred_transactions: BTreeMap<String, i64>,
+    /// Captured transactions of the proxies that wrote to it and did not reach the target early.
+    #[serde(default)]
+    pub failed_transactions: BTreeMap<String, i64>,
     /// Its open divergences.
     pub open_divergences: i64,
 }
@@ -73,7 +81,45 @@ pub(crate) async fn read(snapshot: &Transaction<'_>) -> Result<Vec<TableReport>,
             last.add(verdict, why, count);
         }
     }
+    read_proxies(snapshot, &mut tables).await?;
     Ok(tables)
+}
+
+/// What the proxies say of the tables: of some the log has brought nothing yet.
+async fn read_proxies(
+    snapshot: &Transaction<'_>,
+    tables: &mut Vec<TableReport>,
+) -> Result<(), ControlError> {
+    let sql = "
+        SELECT t.key, k.key, r.key, sum(r.value::int8)::int8
+        FROM segue.proxy p, jsonb_each(p.counters -> 'tables') t, jsonb_each(t.value) k,
+             jsonb_each_text(k.value) r
+        GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
+    let rows = snapshot.query(sql, &[]).await;
+    let rows = rows.map_err(cannot("read what the proxies count by table"))?;
+    let places = (0..).zip(tables.iter());
+    let mut places: HashMap<String, usize> = places
+        .map(|(place, table)| (table.table.clone(), place))
+        .collect();
+    for row in rows {
+        let (table, kind): (String, String) = (row.get(0), row.get(1));
+        let place = *places.entry(table.clone()).or_insert_with(|| {
+            tables.push(TableReport {
+                table,
+                ..TableReport::default()
+            });
+            tables.len() - 1
+        });
+        let Some(table) = tables.get_mut(place) else {
+            continue;
+        };
+        match kind.as_str() {
+            "deferred" => table.deferred_transactions.insert(row.get(2), row.get(3)),
+            "failed" => table.failed_transactions.insert(row.get(2), row.get(3)),
+            _ => None,
+        };
+    }
+    Ok(())
 }
 
 impl TableReport {

@@ -75,7 +75,10 @@ pub async fn run(
         workers: asked.clone(),
         visits: Visits::new(numbers.clone()),
         rates: Arc::new(Rates::new(Instant::now())),
-        tables: Arc::default(),
+        tables: mirroring
+            .as_ref()
+            .map(Mirroring::tables)
+            .unwrap_or_default(),
         source: config.source.clone(),
         capture: capture.clone(),
     });

@@ -48,6 +48,9 @@ pub(crate) const TABLE_STATEMENTS: &str = "segue_proxy_table_captured_statements
 /// Transactions that wrote to a table and were left to the stream, by table and reason.
 pub(crate) const TABLE_DEFERRED: &str = "segue_proxy_table_deferred_transactions_total";
 
+/// Captured transactions that wrote to a table and were not mirrored, by table and reason.
+pub(crate) const TABLE_FAILED: &str = "segue_mirror_table_failed_transactions_total";
+
 /// Clients by what they are at.
 pub(crate) const CLIENTS_IN_STATE: &str = "segue_proxy_client_states_count";
 /// Transactions ended, by whether their database is mirrored.
@@ -138,12 +141,12 @@ pub(crate) fn catalog_tables_read(count: usize) {
 pub(crate) fn table(table: &str, count: &TableCount) {
     counter!(TABLE_ROWS, "table" => table.to_owned()).increment(count.rows);
     counter!(TABLE_STATEMENTS, "table" => table.to_owned()).increment(count.statements);
+    let labels = |reason: &str| [("table", table.to_owned()), ("reason", reason.to_owned())];
     for (reason, transactions) in &count.deferred {
-        let labels = [
-            ("table", table.to_owned()),
-            ("reason", reason.label().to_owned()),
-        ];
-        counter!(TABLE_DEFERRED, &labels).increment(*transactions);
+        counter!(TABLE_DEFERRED, &labels(reason.label())).increment(*transactions);
+    }
+    for (reason, transactions) in &count.failed {
+        counter!(TABLE_FAILED, &labels(reason.label())).increment(*transactions);
     }
 }
 

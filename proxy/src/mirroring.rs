@@ -3,6 +3,7 @@
 //! Started before the first client and ended after the last, so that what clients have committed
 //! can still be sent. Does not take part in sessions.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -15,6 +16,7 @@ use crate::config::{Config, MirrorMode};
 use crate::error::ProxyError;
 use crate::mirror::{self, MirrorConfig, MirrorHandle};
 use crate::settings::LiveSettings;
+use crate::table_totals::TableTotals;
 
 /// Clients are served without a mirror sooner than not at all.
 const PREPARATION_MAX: Duration = Duration::from_secs(3);
@@ -95,6 +97,11 @@ impl Mirroring {
     /// What the workers get.
     pub(crate) fn source(&self) -> CaptureSource {
         self.source.clone()
+    }
+
+    /// What becomes of each table's writes.
+    pub(crate) fn tables(&self) -> Arc<TableTotals> {
+        self.source.mirror.counters().tables()
     }
 
     /// Ends both, once what was queued has been sent or its time is over.

@@ -233,6 +233,19 @@ fn tables(text: &mut String, tables: &[TableReport]) {
                 reasons(&table.applied_because())
             ),
         );
+        let left = [
+            ("deferred", &table.deferred_transactions),
+            ("failed", &table.failed_transactions),
+        ];
+        for (what, counts) in left.into_iter().filter(|(_, counts)| !counts.is_empty()) {
+            push(
+                text,
+                format_args!(
+                    "    transactions {what} by the proxies: {}\n",
+                    reasons(counts)
+                ),
+            );
+        }
     }
     if tables.len() > TABLES_SHOWN {
         text.push_str("  … more with --json or --html\n");

@@ -154,11 +154,11 @@ async fn writes_and_what_became_of_them_are_shown() {
     .unwrap();
     let tables = tool::psql(&admin, "SHOW TABLES").unwrap();
     assert!(
-        tables.contains("public|item|yes||async|2|1|1|unkeyed=1\n"),
+        tables.contains("public|item|yes||async|2|1|1|unkeyed=1|0|\n"),
         "{tables}"
     );
     assert!(
-        tables.contains("public|loose|no|not_in_contract|off||||\n"),
+        tables.contains("public|loose|no|not_in_contract|off||||||\n"),
         "{tables}"
     );
     let captured = proxied.connect().await.unwrap();

@@ -118,9 +118,9 @@ async fn only_what_has_changed_of_what_is_carried_is_read() {
     ground.target_shows("SELECT word FROM part_3", "some").await;
     let tables = tool::psql(&reader.admin, "SHOW TABLES").unwrap();
     for row in [
-        "part_3|yes||async|1|1|0|",
-        "parted_1|yes||async||||",
-        "unrelated_7|no|not_in_contract|off||||",
+        "part_3|yes||async|1|1|0||0|",
+        "parted_1|yes||async||||||",
+        "unrelated_7|no|not_in_contract|off||||||",
     ] {
         assert!(tables.contains(&format!("public|{row}\n")), "{row}");
     }

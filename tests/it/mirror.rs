@@ -221,6 +221,28 @@ async fn what_is_left_to_the_log_is_counted_by_its_reason() {
         assert!(status["mirror"]["deferred"].is_object(), "{sql}");
     }
     ground.converges_without_divergence().await;
+    // By table too: what the texts tell of, and the rows of transactions with a record.
+    wait::until_true("the table's reasons to be told", async || {
+        let report = ground.launch.report().await?;
+        let tables = report["tables"].as_array().cloned().unwrap_or_default();
+        let item = tables.iter().find(|it| it["table"] == "public.item");
+        let item = item.cloned().unwrap_or_default();
+        let told = &item["deferred_transactions"];
+        let rows = item["deferred"]["not_durable"].as_i64();
+        anyhow::ensure!(
+            told["unkeyed"] == 1 && told["merge"] == 1 && told["copy"] == 1 && rows == Some(1),
+            "{item:#}"
+        );
+        Ok(true)
+    })
+    .await
+    .unwrap();
+    let report = ground.launch.run_to_end(&["report"]).await.unwrap();
+    assert!(
+        report.output.contains("deferred: not_durable 1"),
+        "{}",
+        report.output
+    );
 }
 
 #[tokio::test]

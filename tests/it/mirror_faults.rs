@@ -113,6 +113,10 @@ async fn a_target_that_stops_answering_costs_neither_clients_nor_memory() {
         failed("queue_full") + failed("target_down") > 0,
         "{status:#}"
     );
+    let report = ground.launch.report().await.unwrap();
+    let failed = &report["tables"][0]["failed_transactions"];
+    let failed = failed.as_object().map(|it| it.values().filter_map(Value::as_u64).sum());
+    assert!(failed > Some(0), "{:#}", report["tables"]);
     assert!(ground.divergences().await.is_empty());
 }
 

@@ -26,7 +26,7 @@ use crate::mirror::{Counters, MirrorHandle};
 use cache::{AnalysisCache, CacheKey};
 
 pub use log::{Delivery, TransactionLog};
-pub(crate) use tables::{TableCount, TableCounts};
+pub(crate) use tables::{TableCount, TableCounts, tally};
 
 /// A statement that brought more rows than this is bulk: not captured the next time.
 const BULK_ROWS: usize = 100;

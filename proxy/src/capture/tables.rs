@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use protocol::contract::{Contract, TableIndex};
+use protocol::decide::drop_reason::DropReason;
 use protocol::decide::statement::DeferReason;
 
 /// What was counted of one table.
@@ -19,6 +20,8 @@ pub(crate) struct TableCount {
     pub(crate) rows: u64,
     /// Transactions that wrote to it and were left to the stream, by reason.
     pub(crate) deferred: Vec<(DeferReason, u64)>,
+    /// Captured transactions that wrote to it and were not mirrored, by reason.
+    pub(crate) failed: Vec<(DropReason, u64)>,
 }
 
 /// The counts of one worker since they were taken last.
@@ -42,20 +45,31 @@ impl TableCount {
         self.statements = self.statements.saturating_add(other.statements);
         self.rows = self.rows.saturating_add(other.rows);
         for (reason, count) in &other.deferred {
-            self.defer(*reason, *count);
+            tally(&mut self.deferred, *reason, *count);
+        }
+        for (reason, count) in &other.failed {
+            tally(&mut self.failed, *reason, *count);
         }
     }
 
-    fn defer(&mut self, reason: DeferReason, count: u64) {
-        let mut known = self.deferred.iter_mut();
-        match known.find(|(known, _)| *known == reason) {
-            Some((_, total)) => *total = total.saturating_add(count),
-            None => self.deferred.push((reason, count)),
-        }
+    /// Transactions that the log brings, or has brought.
+    pub(crate) fn left(&self) -> u64 {
+        let deferred = self.deferred.iter().map(|(_, count)| count);
+        deferred
+            .chain(self.failed.iter().map(|(_, count)| count))
+            .sum()
     }
 
     const fn is_nothing(&self) -> bool {
-        self.statements == 0 && self.rows == 0 && self.deferred.is_empty()
+        self.statements == 0 && self.rows == 0 && self.deferred.is_empty() && self.failed.is_empty()
+    }
+}
+
+/// Adds to the count of a reason. There are few.
+pub(crate) fn tally<R: Copy + Eq>(counts: &mut Vec<(R, u64)>, reason: R, count: u64) {
+    match counts.iter_mut().find(|(known, _)| *known == reason) {
+        Some((_, total)) => *total = total.saturating_add(count),
+        None => counts.push((reason, count)),
     }
 }
 
@@ -92,7 +106,7 @@ impl TableCounts {
 
     /// A transaction that wrote to this table was left to the stream.
     pub(super) fn deferred(&self, table: TableIndex, reason: DeferReason) {
-        self.with(table, |count| count.defer(reason, 1));
+        self.with(table, |count| tally(&mut count.deferred, reason, 1));
     }
 
     /// What was counted since this was asked last, by canonical name.
@@ -153,11 +167,10 @@ mod tests {
         counts.row(SECOND);
         counts.row(SECOND);
         counts.row(TableIndex::new(7));
-        let (statements, rows, deferred) = (1, 2, Vec::new());
         let count = TableCount {
-            statements,
-            rows,
-            deferred,
+            statements: 1,
+            rows: 2,
+            ..TableCount::default()
         };
         assert_eq!(counts.take(), [("b".to_owned(), count)]);
         assert_eq!(counts.take(), []);

@@ -1,8 +1,9 @@
 //! What this proxy has captured, deferred and lost since it started.
 //!
-//! Does not keep anything per connection or per table.
+//! Does not keep anything per connection; tables have a book of their own.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -11,7 +12,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::staleness::Staleness;
+use super::{DropReason, MirrorTransaction};
 use crate::metrics;
+use crate::table_totals::TableTotals;
 
 /// Totals; shared by the workers and the mirror. All atomics are relaxed: they are only counted,
 /// nothing is decided by them.
@@ -27,6 +30,7 @@ pub struct Counters {
     /// Acknowledgements that waited for the target, and those that went without it, by reason.
     confirmed: AtomicU64,
     unconfirmed: Mutex<BTreeMap<&'static str, u64>>,
+    tables: Arc<TableTotals>,
 }
 
 impl Counters {
@@ -49,6 +53,17 @@ impl Counters {
     }
 
     /// A captured transaction was not mirrored.
+    pub(crate) fn dropped(&self, transaction: &MirrorTransaction, reason: DropReason) {
+        self.failed(reason.label());
+        self.tables.failed(transaction, reason);
+    }
+
+    /// By table, for whoever asks the workers.
+    pub(crate) fn tables(&self) -> Arc<TableTotals> {
+        Arc::clone(&self.tables)
+    }
+
+    /// A captured transaction was not mirrored, and nothing more is known of it.
     pub(crate) fn failed(&self, reason: &'static str) {
         count(&mut self.failed.lock(), reason);
         metrics::transaction_failed(reason);
@@ -112,6 +127,7 @@ impl Counters {
             "sync_confirmed": self.confirmed.load(Ordering::Relaxed),
             "sync_unconfirmed": *self.unconfirmed.lock(),
             "queue_transactions": self.queued.load(Ordering::Relaxed),
+            "tables": self.tables.to_json(),
             "staleness_seconds_p50": quantiles.map(|(median, _)| median.as_secs_f64()),
             "staleness_seconds_p99": quantiles.map(|(_, high)| high.as_secs_f64()),
         })

@@ -43,7 +43,7 @@ impl Ledger {
     /// This one is left to the stream.
     pub(super) fn dropped(&self, envelope: Envelope, reason: DropReason) {
         self.load.took(envelope.size);
-        self.counters.failed(reason.label());
+        self.counters.dropped(&envelope.transaction, reason);
         if reason != DropReason::ConnectionLost {
             let op_id = envelope.transaction.early.op_id;
             self.notes.note(op_id, NoteOutcome::Dropped, reason.label());

@@ -212,7 +212,7 @@ impl MirrorHandle {
             None => self.put(envelope).map(|it| (it, DropReason::QueueFull)),
         };
         if let Some((envelope, reason)) = refused {
-            self.counters.failed(reason.label());
+            self.counters.dropped(&envelope.transaction, reason);
             let op_id = envelope.transaction.early.op_id;
             self.notes.note(op_id, NoteOutcome::Dropped, reason.label());
             envelope.tell(Delivered::Failed(reason));

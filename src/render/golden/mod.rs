@@ -127,6 +127,7 @@ fn the_report_with_its_tables() {
                 held: 3,
                 applied_why: BTreeMap::from([("deferred".into(), 1_000)]),
                 deferred: BTreeMap::from([("bulk".into(), 900), ("copy".into(), 60)]),
+                deferred_transactions: BTreeMap::from([("bulk".into(), 9), ("copy".into(), 1)]),
                 open_divergences: 3,
                 ..TableReport::default()
             },

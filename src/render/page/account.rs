@@ -17,7 +17,8 @@ pub(super) fn tables(page: &mut String, report: &Report) {
     }
     page.push_str(
         "<h2>Tables</h2><div class=\"wide\"><table><thead><tr><th>Table<th>Verified<th>Applied\
-         <th>Repaired<th>Held back<th>Open<th>Verified, applied, repaired<th>Applied because</tr>\
+         <th>Repaired<th>Held back<th>Open<th>Verified, applied, repaired<th>Applied because\
+         <th>Transactions deferred by the proxies<th>Failed</tr>\
          </thead><tbody>\n",
     );
     for table in &report.tables {
@@ -25,7 +26,7 @@ pub(super) fn tables(page: &mut String, report: &Report) {
             page,
             format_args!(
                 "<tr><td class=\"row\">{}<td class=\"number\">{}<td class=\"number\">{}\
-                 <td class=\"number\">{}<td class=\"number\">{}<td class=\"number\">{}<td>{}<td>{}</tr>\n",
+                 <td class=\"number\">{}<td class=\"number\">{}<td class=\"number\">{}<td>{}<td>{}<td>{}<td>{}</tr>\n",
                 escape(&table.table),
                 count_signed(table.verified),
                 count_signed(table.applied),
@@ -34,6 +35,8 @@ pub(super) fn tables(page: &mut String, report: &Report) {
                 count_signed(table.open_divergences),
                 bar(table),
                 escape(&reasons(&table.applied_because())),
+                escape(&reasons(&table.deferred_transactions)),
+                escape(&reasons(&table.failed_transactions)),
             ),
         );
     }

@@ -2,7 +2,9 @@
 //!
 //! As the catalog was read last; a statement or a session can still have reasons of its own
 //! (`SHOW MIRROR` counts them). The proxy does not keep the names of tables that are not carried: the
-//! source is asked for them.
+//! source is asked for them. Transactions are counted under a table as far as their texts or their
+//! captured rows name it: what a function, a trigger or a cascade wrote is under no table here, since
+//! only the log tells it (`segue report` has it by table).
 
 use std::time::Duration;
 
@@ -23,6 +25,8 @@ pub(super) const COLUMNS: Columns = &[
     ("captured_statements", Kind::Count),
     ("deferred_xact_count", Kind::Count),
     ("deferred_by_reason", Kind::Text),
+    ("failed_xact_count", Kind::Count),
+    ("failed_by_reason", Kind::Text),
 ];
 
 /// PostgreSQL's own: nobody wants to see them mirrored.
@@ -72,21 +76,31 @@ pub(super) async fn rows(console: &Console) -> Vec<Vec<Value>> {
     tables.into_iter().map(row).collect()
 }
 
-fn counts(count: Option<TableCount>) -> [Value; 4] {
+fn counts(count: Option<TableCount>) -> [Value; 6] {
     let Some(count) = count else {
-        return [const { Value::Null }; 4];
+        return [const { Value::Null }; 6];
     };
-    let deferred: u64 = count.deferred.iter().map(|(_, count)| count).sum();
-    let reasons = count.deferred.iter();
-    let reasons: Vec<_> = reasons
-        .map(|(reason, count)| format!("{}={count}", reason.label()))
-        .collect();
+    let deferred = count.deferred.iter().map(|(it, n)| (it.label(), *n));
+    let failed = count.failed.iter().map(|(it, n)| (it.label(), *n));
+    let ([deferred, why_deferred], [failed, why_failed]) = (by_reason(deferred), by_reason(failed));
     [
         count.rows.into(),
         count.statements.into(),
-        deferred.into(),
-        (!reasons.is_empty()).then(|| reasons.join(" ")).into(),
+        deferred,
+        why_deferred,
+        failed,
+        why_failed,
     ]
+}
+
+/// How many, and `bulk=2 copy=1`.
+fn by_reason(counts: impl Iterator<Item = (&'static str, u64)> + Clone) -> [Value; 2] {
+    let total: u64 = counts.clone().map(|(_, count)| count).sum();
+    let reasons: Vec<_> = counts
+        .map(|(reason, count)| format!("{reason}={count}"))
+        .collect();
+    let reasons = (!reasons.is_empty()).then(|| reasons.join(" "));
+    [total.into(), reasons.into()]
 }
 
 const fn choice(choice: MirrorChoice) -> &'static str {
