@@ -8,7 +8,7 @@ use crate::error::ControlError;
 use crate::side::Side;
 
 /// The version of the layout that this program makes and understands.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// The target's advisory lock of all rows: whoever writes a row and locks only its entry holds it
 /// shared, and a log that is behind takes it alone instead of locking entries (rule 1).
@@ -34,14 +34,20 @@ pub fn target_sql() -> String {
 pub fn upgrade_sql(side: Side, from: u32) -> Option<String> {
     const MARKED: &str = "COMMENT ON SCHEMA segue IS 'segue schema version {version}';\n";
     match (side, from) {
-        (Side::Source, 1 | 2) => Some(filled(MARKED)),
+        (Side::Source, 1..=3) => Some(filled(MARKED)),
         (Side::Target, 1) => Some(filled(concat!(
             include_str!("upgrade_1.sql"),
             include_str!("upgrade_2.sql"),
+            include_str!("upgrade_3.sql"),
             include_str!("admit.sql")
         ))),
         (Side::Target, 2) => Some(filled(concat!(
             include_str!("upgrade_2.sql"),
+            include_str!("upgrade_3.sql"),
+            include_str!("admit.sql")
+        ))),
+        (Side::Target, 3) => Some(filled(concat!(
+            include_str!("upgrade_3.sql"),
             include_str!("admit.sql")
         ))),
         (Side::Source | Side::Target, _) => None,

@@ -110,6 +110,13 @@ CREATE TABLE segue.stopped (
     divergence bigint REFERENCES segue.divergence (id) ON DELETE SET NULL
 );
 
+-- The partitions that a carried table had at the source when they were looked at last, each as its
+-- OID and the transaction that made it one.
+CREATE TABLE segue.partitions (
+    "table" text PRIMARY KEY,
+    pieces  text NOT NULL
+);
+
 -- What a repair found and what it left, as column: text, and as the row's own text, which is enough
 -- to undo it. What one that is held back would leave is proposed; JSON's null: no row.
 CREATE TABLE segue.journal (

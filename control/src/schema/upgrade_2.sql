@@ -23,4 +23,3 @@ CREATE TABLE segue.table_count (
     count   bigint NOT NULL,
     PRIMARY KEY ("table", verdict, why)
 );
-COMMENT ON SCHEMA segue IS 'segue schema version {version}';

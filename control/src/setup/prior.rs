@@ -60,7 +60,7 @@ pub(super) async fn find(
         .map_err(|error| ControlError::query(Side::Source, "look for the slot", &error))?;
     let phase = match found {
         // The phase's layout has been the same in all versions.
-        Found::Ours | Found::Version(1 | 2) => Some(load_from_source(source).await?),
+        Found::Ours | Found::Version(1..=3) => Some(load_from_source(source).await?),
         Found::Absent | Found::Version(_) | Found::Foreign => None,
     };
     let sql = "SELECT wal_status IS NOT DISTINCT FROM 'lost' FROM pg_replication_slots \

@@ -184,7 +184,7 @@ async fn a_schema_that_is_not_ours_is_refused_by_its_version() {
     let error = run(&bed).await.unwrap_err();
     assert_eq!(error.exit_code(), 4);
     let told = error.to_string();
-    assert!(told.contains("999") && told.contains("version 3"), "{told}");
+    assert!(told.contains("999") && told.contains("version 4"), "{told}");
     let target = options(&bed.source, &bed.target).target;
     let client = control::connect(&target, Side::Target, "test")
         .await
@@ -198,7 +198,13 @@ async fn a_schema_that_is_not_ours_is_refused_by_its_version() {
     );
 }
 
-/// What version 2 had in place of this version's.
+/// What version 3 had in place of this version's.
+const VERSION_3: &str = "
+    DROP TABLE segue.partitions;
+    COMMENT ON SCHEMA segue IS 'segue schema version 3';
+";
+
+/// What version 2 had in place of version 3's.
 const VERSION_2: &str = "
     DROP TABLE segue.stopped, segue.repair_limit, segue.table_count;
     ALTER TABLE segue.divergence DROP COLUMN held, DROP COLUMN written_by,
@@ -232,12 +238,17 @@ const LAYOUT: &str = "
 
 #[tokio::test]
 async fn version_1_is_upgraded_and_keeps_what_it_holds() {
-    upgraded_from(1, &format!("{VERSION_2}{VERSION_1}")).await;
+    upgraded_from(1, &format!("{VERSION_3}{VERSION_2}{VERSION_1}")).await;
 }
 
 #[tokio::test]
 async fn version_2_is_upgraded_and_keeps_what_it_holds() {
-    upgraded_from(2, VERSION_2).await;
+    upgraded_from(2, &format!("{VERSION_3}{VERSION_2}")).await;
+}
+
+#[tokio::test]
+async fn version_3_is_upgraded_and_keeps_what_it_holds() {
+    upgraded_from(3, VERSION_3).await;
 }
 
 async fn upgraded_from(version: u32, back: &str) {
