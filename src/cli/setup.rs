@@ -106,9 +106,10 @@ impl Arguments {
     }
 
     async fn remove(&self, source: &Dsn, target: &Dsn) -> Result<Exit, Failure> {
-        let report: RemoveReport = setup::remove(source, target)
-            .await
-            .map_err(|error| failure(&error))?;
+        let progress = Progress::new("setup --remove", self.progress);
+        let report = setup::remove_watched(source, target, &progress).await;
+        drop(progress);
+        let report: RemoveReport = report.map_err(|error| failure(&error))?;
         if self.json {
             output::json(&report)?;
         } else {

@@ -1,6 +1,6 @@
 //! What `segue setup` says while it works.
 
-use harness::{Pair, ServerOptions, database, wait};
+use harness::{Bed, Launch, Pair, ServerOptions, database, wait};
 
 /// Setup has asked what it waits for, and has been answered.
 const ASKED: &str = "
@@ -55,5 +55,45 @@ async fn setup_says_what_it_is_at_and_whom_it_waits_for() {
     assert!(
         waited.is_some_and(|it| it.starts_with(&who)),
         "{who}: {lines:?}"
+    );
+    removal_says_it_too(&launch, &bed).await;
+}
+
+/// A table that somebody uses keeps its publication from going.
+async fn removal_says_it_too(launch: &Launch, bed: &Bed) {
+    let used = bed.source.connect().await.unwrap();
+    used.batch_execute("BEGIN; LOCK TABLE segue.phase")
+        .await
+        .unwrap();
+    let arguments = ["setup", "--remove", "--progress", "json"];
+    let remove = launch.run_to_end(&arguments);
+    let release = async {
+        wait::until_true("the removal to ask whom it waits for", async || {
+            Ok(bed.source.value(ASKED).await? == "1")
+        })
+        .await
+        .unwrap();
+        used.batch_execute("ROLLBACK").await.unwrap();
+    };
+    let (ended, ()) = tokio::join!(remove, release);
+    let ended = ended.unwrap();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let lines = ended.errors.lines().map(serde_json::from_str);
+    let lines: Vec<serde_json::Value> = lines.collect::<Result<_, _>>().unwrap();
+    let slot = format!("remove the slot {}", bed.stream());
+    for (doing, side, step) in [
+        (slot.as_str(), "source", 1),
+        ("remove the schema segue", "source", 4),
+        ("remove the schema segue", "target", 8),
+    ] {
+        let told = lines.iter().any(|it| {
+            it["doing"] == doing && it["side"] == side && it["step"] == step && it["steps"] == 9
+        });
+        assert!(told, "{doing} {side}: {lines:?}");
+    }
+    let waited = lines.iter().find_map(|it| it["waits_for"].as_str());
+    assert!(
+        waited.is_some_and(|it| it.starts_with("the session ")),
+        "{lines:?}"
     );
 }

@@ -23,7 +23,7 @@ use crate::side::Side;
 
 use progress::Unwatched;
 pub use progress::{Moment, Watch};
-pub use remove::{RemoveReport, remove};
+pub use remove::{RemoveReport, remove, remove_watched};
 use server::{source_checks, target_checks};
 
 const APPLICATION_NAME: &str = "segue setup";

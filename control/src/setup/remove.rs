@@ -7,6 +7,7 @@ use serde::Serialize;
 use tokio_postgres::Client;
 
 use super::APPLICATION_NAME;
+use super::progress::{Moment, Unwatched, Watch, tell_waits};
 use super::sql::LOCKED_MAX;
 use crate::connect::connect;
 use crate::dsn::Dsn;
@@ -21,15 +22,31 @@ pub struct RemoveReport {
     pub removed: Vec<String>,
 }
 
+/// What each side has: slot, published tables, publication, schema.
+const STEPS_PER_SIDE: usize = 4;
+
+/// Of both sides, and the target's origins.
+const STEPS: usize = 2 * STEPS_PER_SIDE + 1;
+
 /// Takes away slots first: they hold the log back.
 pub async fn remove(source: &Dsn, target: &Dsn) -> Result<RemoveReport, ControlError> {
+    remove_watched(source, target, &Unwatched).await
+}
+
+/// As [`remove`], telling `watch` what it is at.
+pub async fn remove_watched(
+    source: &Dsn,
+    target: &Dsn,
+    watch: &dyn Watch,
+) -> Result<RemoveReport, ControlError> {
     let names = names(source.database());
     let mut report = RemoveReport::default();
     let client = connect(source, Side::Source, APPLICATION_NAME).await?;
     let other = connect(target, Side::Target, APPLICATION_NAME).await?;
-    let mut side = Removal::new(&client, Side::Source, &mut report);
+    let mut side = Removal::new(&client, Side::Source, source, watch, &mut report).await?;
     side.remove(&names.slot, &names.publication).await?;
-    let mut side = Removal::new(&other, Side::Target, &mut report);
+    let mut side = Removal::new(&other, Side::Target, target, watch, &mut report).await?;
+    side.begun = STEPS_PER_SIDE;
     side.remove(&names.target_slot, &names.target_publication)
         .await?;
     side.origins(&names).await?;
@@ -39,16 +56,48 @@ pub async fn remove(source: &Dsn, target: &Dsn) -> Result<RemoveReport, ControlE
 struct Removal<'a> {
     client: &'a Client,
     side: Side,
+    dsn: &'a Dsn,
+    /// The session's, for who keeps it waiting.
+    pid: i32,
+    watch: &'a dyn Watch,
+    /// Steps that have begun.
+    begun: usize,
     report: &'a mut RemoveReport,
 }
 
 impl<'a> Removal<'a> {
-    const fn new(client: &'a Client, side: Side, report: &'a mut RemoveReport) -> Self {
-        Self {
+    async fn new(
+        client: &'a Client,
+        side: Side,
+        dsn: &'a Dsn,
+        watch: &'a dyn Watch,
+        report: &'a mut RemoveReport,
+    ) -> Result<Self, ControlError> {
+        let pid = client.query_one("SELECT pg_backend_pid()", &[]).await;
+        let failed = |error| ControlError::query(side, "begin to remove", &error);
+        Ok(Self {
             client,
             side,
+            dsn,
+            pid: pid.map_err(failed)?.get(0),
+            watch,
+            begun: 0,
             report,
-        }
+        })
+    }
+
+    /// Runs a statement of the step that is under way, telling what it waits for.
+    async fn run(&self, doing: String, sql: &str) -> Result<(), ControlError> {
+        let moment = Moment {
+            step: Some((self.begun, STEPS)),
+            ..Moment::of(&doing, self.side)
+        };
+        self.watch.at(&moment);
+        let ran = tokio::select! {
+            ran = self.client.batch_execute(sql) => ran,
+            never = tell_waits(self.watch, &moment, self.dsn, self.pid) => match never {},
+        };
+        ran.map_err(|error| ControlError::query(self.side, doing, &error))
     }
 
     async fn remove(&mut self, slot: &str, publication: &str) -> Result<(), ControlError> {
@@ -75,7 +124,8 @@ impl<'a> Removal<'a> {
     }
 
     /// Empties the publication in parts: what goes in one transaction is locked in it.
-    async fn tables(&self, publication: &str) -> Result<(), ControlError> {
+    async fn tables(&mut self, publication: &str) -> Result<(), ControlError> {
+        self.begun += 1;
         let sql = format!(
             "SELECT string_agg(format('ONLY %I.%I', nspname, relname), ', ') FROM (
                  SELECT n.nspname, c.relname, row_number() OVER (ORDER BY r.oid) AS place
@@ -84,17 +134,19 @@ impl<'a> Removal<'a> {
                  WHERE p.pubname = '{publication}') listed
              WHERE place > {LOCKED_MAX} GROUP BY place / {LOCKED_MAX}"
         );
-        let failed = |error| {
-            ControlError::query(
-                self.side,
-                format!("empty the publication {publication}"),
-                &error,
-            )
-        };
-        for row in self.client.query(&sql, &[]).await.map_err(failed)? {
+        let parts = self.client.query(&sql, &[]).await.map_err(|error| {
+            let doing = format!("look what the publication {publication} has");
+            ControlError::query(self.side, doing, &error)
+        })?;
+        for (place, row) in parts.iter().enumerate() {
             let tables: String = row.get(0);
             let sql = format!("ALTER PUBLICATION \"{publication}\" DROP TABLE {tables}");
-            self.client.batch_execute(&sql).await.map_err(failed)?;
+            let doing = format!(
+                "empty the publication {publication}, part {} of {}",
+                place + 1,
+                parts.len()
+            );
+            self.run(doing, &sql).await?;
         }
         Ok(())
     }
@@ -118,15 +170,15 @@ impl<'a> Removal<'a> {
         find: &str,
         drop: impl Fn(&str) -> String,
     ) -> Result<(), ControlError> {
+        self.begun += 1;
         let side = self.side;
-        let failed = |doing: String| {
-            move |error: tokio_postgres::Error| ControlError::query(side, doing, &error)
-        };
         let rows = self.client.query(find, &[]).await;
-        for row in rows.map_err(failed(format!("look for the {what}")))? {
+        let rows = rows
+            .map_err(|error| ControlError::query(side, format!("look for the {what}"), &error))?;
+        for row in rows {
             let name: String = row.get(0);
-            let dropped = self.client.batch_execute(&drop(&name)).await;
-            dropped.map_err(failed(format!("remove the {what} {name}")))?;
+            self.run(format!("remove the {what} {name}"), &drop(&name))
+                .await?;
             self.report.removed.push(format!("{side}: {what} {name}"));
         }
         Ok(())
