@@ -20,6 +20,9 @@ use rand::Rng;
 
 use crate::error::ReconcilerError;
 
+/// What the names begin with that files have for a moment.
+const PREFIX: &str = "segue-spool-";
+
 /// Written and read at once.
 const PART_BYTES: usize = 1 << 20;
 
@@ -66,8 +69,10 @@ impl Spool {
         }
     }
 
-    /// Makes sure that something can be written there.
+    /// Makes sure that something can be written there, and takes away what a process has left that
+    /// was killed between making a file and taking its name: it is empty.
     pub(crate) fn check(&self) -> Result<(), ReconcilerError> {
+        self.remove_leftovers();
         let probe = self.open().and_then(|file| file.write_all_at(b"segue", 0));
         probe.map_err(|source| self.failed(source))
     }
@@ -149,15 +154,34 @@ impl Spool {
         })
     }
 
+    /// Somebody else's that is being made loses its name a moment earlier, which is all the same.
+    fn remove_leftovers(&self) {
+        let Ok(entries) = std::fs::read_dir(&self.directory) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            let is_ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
+            let is_empty = entry
+                .metadata()
+                .is_ok_and(|file| file.is_file() && file.len() == 0);
+            // What cannot be removed is in nobody's way.
+            if is_ours && is_empty {
+                drop(std::fs::remove_file(entry.path()));
+            }
+        }
+    }
+
     /// A file without a name that nobody else may read.
     fn open(&self) -> io::Result<File> {
         let number: u64 = rand::rng().random();
-        let path = self.directory.join(format!("segue-spool-{number:016x}"));
+        let path = self.directory.join(format!("{PREFIX}{number:016x}"));
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create_new(true).mode(0o600);
         let file = options.open(&path)?;
-        std::fs::remove_file(&path)?;
-        Ok(file)
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(file),
+        }
     }
 
     pub(crate) fn failed(&self, source: io::Error) -> ReconcilerError {
@@ -220,6 +244,14 @@ mod tests {
         StreamStart { xid, place }
     }
 
+    /// One of the test's own.
+    fn directory(name: &str) -> PathBuf {
+        let number: u64 = rand::rng().random();
+        let path = std::env::temp_dir().join(format!("segue-test-{name}-{number:016x}"));
+        std::fs::create_dir(&path).unwrap();
+        path
+    }
+
     async fn block(spool: &mut Spool, xid: u32, place: BlockPlace, texts: &[(u32, String)]) {
         spool.start(start(xid, place)).unwrap();
         for (owner, text) in texts {
@@ -250,7 +282,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_written_in_blocks_is_read_again_and_nothing_has_a_name() {
-        let directory = std::env::temp_dir();
+        let directory = directory("blocks");
         let mut spool = Spool::new(directory.clone());
         spool.check().unwrap();
         // Longer than what is written and read at once.
@@ -264,16 +296,31 @@ mod tests {
         block(&mut spool, 9, BlockPlace::First, &[(9, "other".to_owned())]).await;
         spool.abort(StreamAbort { xid: 1, subxid: 2 }).unwrap();
         block(&mut spool, 1, BlockPlace::Later, &[(1, "b".to_owned())]).await;
-        let named = std::fs::read_dir(directory).unwrap().filter(|entry| {
-            let name = entry.as_ref().unwrap().file_name();
-            name.to_string_lossy().starts_with("segue-spool-")
-        });
-        assert_eq!(named.count(), 0);
+        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0);
+        std::fs::remove_dir(directory).unwrap();
         assert_eq!(all(spool.commit(1).unwrap()).await, ["a", &long, "b"]);
         spool.abort(StreamAbort { xid: 9, subxid: 9 }).unwrap();
         assert!(spool.files.is_empty());
         assert_eq!(spool.streams.count(), 0);
         assert!(all(spool.commit(5).unwrap()).await.is_empty());
+    }
+
+    #[test]
+    fn what_a_killed_process_has_left_is_taken_away_and_nothing_else() {
+        let directory = directory("leftovers");
+        for (name, text) in [
+            ("segue-spool-0123456789abcdef", ""),
+            ("segue-spool-of-somebody-else", "text"),
+            ("other", ""),
+        ] {
+            std::fs::write(directory.join(name), text).unwrap();
+        }
+        Spool::new(directory.clone()).check().unwrap();
+        let names = std::fs::read_dir(&directory).unwrap();
+        let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["other", "segue-spool-of-somebody-else"]);
+        std::fs::remove_dir_all(directory).unwrap();
     }
 
     #[tokio::test]

@@ -3,12 +3,8 @@
 //!
 //! Each test that harms a server has servers of its own.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-use harness::account::Account;
 use harness::raw_client::{RawClient, message};
-use harness::{Database, Pair, Segue, ServerOptions, wait};
+use harness::{Database, Pair, Segue, ServerOptions, SmallDisk, wait};
 use serde_json::Value;
 
 use crate::ground::Ground;
@@ -115,7 +111,9 @@ async fn a_target_that_stops_answering_costs_neither_clients_nor_memory() {
     );
     let report = ground.launch.report().await.unwrap();
     let failed = &report["tables"][0]["failed_transactions"];
-    let failed = failed.as_object().map(|it| it.values().filter_map(Value::as_u64).sum());
+    let failed = failed
+        .as_object()
+        .map(|it| it.values().filter_map(Value::as_u64).sum());
     assert!(failed > Some(0), "{:#}", report["tables"]);
     assert!(ground.divergences().await.is_empty());
 }
@@ -148,50 +146,6 @@ async fn a_target_that_is_read_only_by_default_is_written_to() {
     assert!(ground.divergences().await.is_empty());
 }
 
-/// A small file system of its own, where this process may make one.
-struct SmallDisk {
-    directory: PathBuf,
-}
-
-impl SmallDisk {
-    fn mount(directory: &Path) -> Option<Self> {
-        std::fs::create_dir(directory).unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=4m,mode=777", "tmpfs"])
-            .arg(directory)
-            .output();
-        if !mounted.is_ok_and(|output| output.status.success()) {
-            return None;
-        }
-        let disk = Self {
-            directory: directory.to_owned(),
-        };
-        let account = Account::for_servers().unwrap();
-        account.own(directory).unwrap();
-        Some(disk)
-    }
-
-    fn fill(&self) {
-        let ballast = self.directory.join("ballast");
-        // It ends with an error, which is what it is for.
-        std::fs::write(ballast, vec![0; 8 << 20]).unwrap_err();
-    }
-
-    fn empty(&self) {
-        std::fs::remove_file(self.directory.join("ballast")).unwrap();
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let unmounted = Command::new("umount")
-            .arg("-l")
-            .arg(&self.directory)
-            .status();
-        assert!(unmounted.is_ok_and(|status| status.success()));
-    }
-}
-
 /// What a server says whose disk is full, for where no small disk can be had.
 const SAY_FULL: &str = "
     CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS
@@ -206,7 +160,7 @@ async fn a_target_without_room_is_mirrored_to_again_when_it_has_some() {
     let disk = SmallDisk::mount(&pair.target.directory().join("small"));
     let target = &ground.bed.target;
     if let Some(disk) = &disk {
-        let path = disk.directory.display();
+        let path = disk.directory().display();
         let made = format!("CREATE TABLESPACE small LOCATION '{path}'");
         target.execute(&made).await.unwrap();
         let moved = "ALTER TABLE item SET TABLESPACE small";

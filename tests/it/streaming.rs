@@ -1,7 +1,8 @@
 //! Large transactions, which the source sends as they run: interleaved, rolled back in part, and
 //! with a reconciler that dies or has nowhere to keep them.
 
-use harness::{Database, Segue, wait};
+use harness::guardian::Guardian;
+use harness::{Database, Segue, SmallDisk, wait};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio_postgres::Client;
 
@@ -242,4 +243,122 @@ async fn without_a_spool_the_source_keeps_large_transactions_itself() {
     let refused = refused.await.unwrap();
     assert_eq!(refused.code, 2, "{}", refused.errors);
     assert!(refused.errors.contains(&named), "{}", refused.errors);
+}
+
+/// Ends the reconciler's turn at the spool with a real error: the disk is full in the middle of a
+/// large transaction, of which the source has sent a part.
+#[tokio::test]
+async fn a_disk_that_is_full_in_the_middle_of_a_large_transaction_loses_nothing() {
+    let ground = ground().await;
+    let directory = Guardian::of_this_process().unwrap().directory();
+    let directory = directory.join(format!("spool-{}", ground.bed.stream()));
+    let Some(disk) = SmallDisk::mount(&directory) else {
+        println!("skipped: no file system may be mounted here");
+        return;
+    };
+    let named = directory.display().to_string();
+    let arguments = ["--spool-dir", &named];
+    let reconciler = ground.launch.reconciler(&arguments).await.unwrap();
+    let source = &ground.bed.source;
+    let mut large = Writer::begin(source, 1).await;
+    large.write().await;
+    sent_early(&ground, 1).await;
+    disk.fill();
+    large
+        .execute("INSERT INTO item SELECT -n, repeat(md5(n::text), 40), 0 FROM generate_series(1, 6000) n")
+        .await;
+    // What others write meanwhile is not held up by it.
+    source
+        .execute("UPDATE small SET stars = 7 WHERE id = 1")
+        .await
+        .unwrap();
+    ground
+        .target_shows("SELECT stars FROM small WHERE id = 1", "7")
+        .await;
+    let event = "SELECT text FROM segue.event WHERE kind = 'resumed'";
+    let text = ground.bed.target.value(event).await.unwrap();
+    let expected = format!("the spool in {named}, where large transactions wait");
+    assert!(text.starts_with(&expected), "{text}");
+    assert!(text.contains("No space left on device"), "{text}");
+    assert!(text.contains("free space there"), "{text}");
+    large.execute("COMMIT").await;
+    ground.converges_without_divergence().await;
+    assert_eq!(kept(&reconciler), 0);
+    assert_eq!(reconciler.terminate().await.unwrap(), 0);
+    disk.fill();
+    // A start on a full disk says so at once; with room again large transactions are kept as before.
+    let start = ["reconciler", "--spool-dir", &named];
+    let refused = ground.launch.run_to_end(&start).await.unwrap();
+    assert_eq!(refused.code, 1, "{}", refused.errors);
+    assert!(
+        refused.errors.contains("free space there"),
+        "{}",
+        refused.errors
+    );
+    disk.empty();
+    let reconciler = ground.launch.reconciler(&arguments).await.unwrap();
+    let mut large = Writer::begin(source, 2).await;
+    large.write().await;
+    wait::until_true("it to be kept", async || Ok(kept(&reconciler) == 1))
+        .await
+        .unwrap();
+    large.execute("COMMIT").await;
+    ground.converges_without_divergence().await;
+    assert_eq!(reconciler.terminate().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_column_that_a_large_transaction_adds_stops_its_table_and_nothing_of_it_is_lost() {
+    let ground = ground().await;
+    let reconciler = ground.launch.reconciler(&[]).await.unwrap();
+    let source = &ground.bed.source;
+    let mut large = Writer::begin(source, 1).await;
+    large.write().await;
+    sent_early(&ground, 1).await;
+    let add = "ALTER TABLE item ADD COLUMN note text DEFAULT 'none'";
+    large.execute(add).await;
+    large
+        .execute("UPDATE item SET note = 'changed' WHERE id % 3 = 0")
+        .await;
+    large.write().await;
+    large
+        .execute("UPDATE small SET stars = 3 WHERE id = 3")
+        .await;
+    large.execute("COMMIT").await;
+    source
+        .execute("UPDATE small SET stars = 4 WHERE id = 4")
+        .await
+        .unwrap();
+    // The other table of the same transaction, and those behind it, go on.
+    for id in [3, 4] {
+        let sql = format!("SELECT stars FROM small WHERE id = {id}");
+        ground.target_shows(&sql, &id.to_string()).await;
+    }
+    let status = ground.launch.status().await.unwrap();
+    let table = &status["stopped_tables"][0];
+    assert_eq!(table["table"], "public.item", "{status:#}");
+    assert!(
+        table["what"]
+            .as_str()
+            .unwrap()
+            .contains("column note is new"),
+        "{table}"
+    );
+    ground.bed.target.execute(add).await.unwrap();
+    wait::until_true("the table to go on", async || {
+        let status = ground.launch.status().await?;
+        anyhow::ensure!(
+            status["stopped_tables"] == serde_json::json!([]),
+            "{status:#}"
+        );
+        Ok(true)
+    })
+    .await
+    .unwrap();
+    ground.bed.converged().await.unwrap();
+    let found = ground.divergences().await;
+    assert_eq!(found.len(), 1, "the drift alone: {found:#?}");
+    assert_eq!(found[0]["kind"], "schema_drift");
+    assert_eq!(found[0]["state"], "repaired");
+    spool_is_empty(&reconciler).await;
 }
