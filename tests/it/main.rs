@@ -8,6 +8,8 @@ mod bench;
 #[cfg(test)]
 mod broken_backends;
 #[cfg(test)]
+mod budget;
+#[cfg(test)]
 mod capture_table;
 #[cfg(test)]
 mod capture_transactions;
@@ -52,6 +54,8 @@ mod mid_commit;
 mod mirror;
 #[cfg(test)]
 mod mirror_faults;
+#[cfg(test)]
+mod month;
 #[cfg(test)]
 mod negotiation;
 #[cfg(test)]

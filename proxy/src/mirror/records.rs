@@ -33,6 +33,15 @@ INSERT INTO segue.proxy (id, lease, counters)
 VALUES (pg_catalog.encode($1, 'hex')::uuid, clock_timestamp(), $2::text::jsonb)
 ON CONFLICT (id) DO UPDATE SET lease = excluded.lease, counters = excluded.counters";
 
+/// How often it is looked whether records pile up.
+const TIDY_PERIOD: Duration = Duration::from_mins(1);
+
+/// The reconciler takes records away as it reads them, and old ones once a minute. While there is
+/// none the proxies do, so that a reconciler that is away for a month costs the target no room.
+const TIDY: &str = "\
+DELETE FROM segue.op WHERE mirrored_at < clock_timestamp() - interval '10 minutes'
+AND NOT EXISTS (SELECT FROM segue.reconciler WHERE at > clock_timestamp() - interval '2 minutes')";
+
 /// Reports until `shutdown`, and once more then.
 pub(super) async fn run(
     target: Dsn,
@@ -78,10 +87,13 @@ impl Records {
     ) -> Result<(), tokio_postgres::Error> {
         let mut ticks = interval(PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut tidying = interval(TIDY_PERIOD);
+        tidying.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 _ = ticks.tick() => self.write_proxy(client).await?,
+                _ = tidying.tick() => client.batch_execute(TIDY).await?,
                 // At once: the stream brings the transaction in a moment, and what is known of it
                 // then is what the reconciler counts.
                 note = self.notes.recv() => match note {

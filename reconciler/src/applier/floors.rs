@@ -115,10 +115,14 @@ impl Applier<'_> {
                  WHERE epoch = {epoch} RETURNING floor::text"
             ))
             .await?;
-        // Somebody has shut the gate: no early write enters, and entries stay as they are.
         let raised = raised.and_then(|floor| floor.parse().ok());
-        if let Some(Ok(floor)) = raised.map(Revision::from_packed) {
-            self.rely_on(floor).await?;
+        match raised.map(Revision::from_packed) {
+            Some(Ok(floor)) => self.rely_on(floor).await?,
+            Some(Err(_)) => {}
+            // Somebody has shut the gate: no early write enters, whatever its revision, and entries
+            // go as they do under a floor that was raised. Only a new session opens it again, above
+            // where the source is then.
+            None => self.rely_on(floor).await?,
         }
         Ok(())
     }
