@@ -1,10 +1,11 @@
 //! The target, for those who only look: through a session that is opened when it is needed and again
-//! when lost, or through the endpoint of somebody who can reach it.
+//! when lost, or through the endpoint of somebody who can reach it. Does not ask the source but for
+//! its slot, and that only while the reconciler is silent.
 
 use std::time::Duration;
 
 use control::report::{DivergenceDetail, DivergencePage, Page, Report, Since};
-use control::status::StatusFacts;
+use control::status::{SlotFacts, StatusFacts};
 use control::{ControlError, Dsn, Side};
 use serde::de::DeserializeOwned;
 use tokio_postgres::Client;
@@ -12,9 +13,13 @@ use tokio_postgres::Client;
 use crate::api::Api;
 use crate::config::duration;
 use crate::exit::Failure;
+use crate::render::SILENCE_SECONDS;
 
 /// A target that says nothing for this long is as good as gone: who asks wants to know that too.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The source is only asked what the reconciler does not say.
+const SOURCE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// `invalid_datetime_format` and `datetime_field_overflow`.
 const BAD_TIMES: [&str; 2] = ["22007", "22008"];
@@ -32,28 +37,41 @@ pub(crate) enum Target {
         dsn: Dsn,
         /// The session, while there is one.
         client: Option<Client>,
+        /// Who is asked about the slot when the reconciler says nothing.
+        source: Option<Dsn>,
     },
     /// Behind the endpoint of somebody who can reach it.
     Api(Api),
 }
 
 impl Target {
-    /// The target at `dsn`; does not connect yet.
-    pub(crate) fn new(dsn: &Dsn) -> Self {
+    /// The target at `dsn`, of `source` where that is known; does not connect yet.
+    pub(crate) fn new(dsn: &Dsn, source: Option<&Dsn>) -> Self {
         Self::Database {
             dsn: dsn.clone(),
             client: None,
+            source: source.cloned(),
         }
     }
 
     /// The state of the migration.
     pub(crate) async fn status(&mut self) -> Result<StatusFacts, Failure> {
         match self {
-            Self::Database { dsn, client } => {
-                ask(dsn, client, async |client| {
+            Self::Database {
+                dsn,
+                client,
+                source,
+            } => {
+                let mut facts = ask(dsn, client, async |client| {
                     control::status::read(client).await
                 })
-                .await
+                .await?;
+                if facts.reconciler.is_silent(SILENCE_SECONDS.into())
+                    && let Some(slot) = slot(source.as_ref()).await
+                {
+                    facts.know_slot(slot);
+                }
+                Ok(facts)
             }
             Self::Api(api) => fetch(api, "/status").await?.ok_or_else(|| no_target(api)),
         }
@@ -62,7 +80,7 @@ impl Target {
     /// The divergence report.
     pub(crate) async fn report(&mut self, since: Option<&str>) -> Result<Report, Failure> {
         match self {
-            Self::Database { dsn, client } => {
+            Self::Database { dsn, client, .. } => {
                 let since = self::since(since);
                 ask(dsn, client, async |client| {
                     control::report::read(client, &since).await
@@ -82,7 +100,7 @@ impl Target {
     /// Some divergences in the order of their numbers.
     pub(crate) async fn page(&mut self, wanted: &Page) -> Result<DivergencePage, Failure> {
         match self {
-            Self::Database { dsn, client } => {
+            Self::Database { dsn, client, .. } => {
                 ask(dsn, client, async |client| {
                     control::report::page(client, wanted).await
                 })
@@ -100,7 +118,7 @@ impl Target {
         id: i64,
     ) -> Result<Option<DivergenceDetail>, Failure> {
         match self {
-            Self::Database { dsn, client } => {
+            Self::Database { dsn, client, .. } => {
                 ask(dsn, client, async |client| {
                     control::report::show(client, id).await
                 })
@@ -109,6 +127,19 @@ impl Target {
             Self::Api(api) => fetch(api, &format!("/report/{id}")).await,
         }
     }
+}
+
+/// What the source says of the slot, if it can be asked: it is more than was asked for.
+async fn slot(source: Option<&Dsn>) -> Option<SlotFacts> {
+    let source = source?;
+    let asked = tokio::time::timeout(SOURCE_TIMEOUT, async {
+        let client = control::connect(source, Side::Source, "segue status")
+            .await
+            .ok()?;
+        let slot = control::names(source.database()).slot;
+        control::status::read_slot(&client, &slot).await.ok()
+    });
+    asked.await.ok().flatten()
 }
 
 /// The session is kept only if the question was answered, so that the next one begins afresh after

@@ -2,7 +2,7 @@
 //!
 //! Pure: facts in, sentences out, the most urgent first. Does not say what is being repaired.
 
-use crate::status::{Names, StatusFacts};
+use crate::status::{Names, OpenTransaction, StatusFacts};
 
 /// Of the slot's WAL budget: the source removes the log that is needed once it is used up.
 const BUDGET_ALARM: f64 = 0.7;
@@ -11,10 +11,21 @@ const UNBOUNDED_ALARM_BYTES: i64 = 8 << 30;
 /// A row that is owed for longer is held up by something.
 const OWED_ALARM_SECONDS: f64 = 60.0;
 
+/// A transaction of the source that has been open for longer was forgotten, or is a very long load.
+const FORGOTTEN_SECONDS: f64 = 1800.0;
+
 /// The sentences.
 pub(crate) fn attention(facts: &StatusFacts) -> Vec<String> {
     let mut all = Vec::new();
-    all.extend(wal(facts));
+    match &facts.slot_lost {
+        Some(lost) => all.push(lost.clone()),
+        None => all.extend(
+            facts
+                .slot_wal_bytes
+                .and_then(|held| wal(held, facts.slot_wal_budget_bytes)),
+        ),
+    }
+    all.extend(facts.oldest_transaction.as_ref().and_then(forgotten));
     for stop in &facts.stopped_repairs {
         let (table, held) = (&stop.table, stop.held);
         all.push(format!(
@@ -52,9 +63,9 @@ pub(crate) fn attention(facts: &StatusFacts) -> Vec<String> {
     all
 }
 
-fn wal(facts: &StatusFacts) -> Option<String> {
-    let held = facts.slot_wal_bytes?;
-    let Some(budget) = facts.slot_wal_budget_bytes else {
+/// Of a slot that holds so much, under a budget or without one.
+pub(crate) fn wal(held: i64, budget: Option<i64>) -> Option<String> {
+    let Some(budget) = budget else {
         return (held > UNBOUNDED_ALARM_BYTES).then(|| {
             "the slot holds more than 8 GiB of log at the source, without a bound: start the \
              reconciler before the disk is full"
@@ -67,6 +78,18 @@ fn wal(facts: &StatusFacts) -> Option<String> {
             "{:.0} % of the slot's WAL budget are used: at 100 % the source drops the log that is \
              needed; start the reconciler, or raise max_slot_wal_keep_size there",
             used * 100.0
+        )
+    })
+}
+
+/// While it is open the slot holds the log since, and what was written since needs an entry each.
+fn forgotten(open: &OpenTransaction) -> Option<String> {
+    (open.seconds > FORGOTTEN_SECONDS).then(|| {
+        format!(
+            "a transaction at the source has been open for {:.0} min, of {}: until it ends, the \
+             source keeps the log since and rows cannot be read again; end it there",
+            open.seconds / 60.0,
+            open.who
         )
     })
 }
@@ -129,6 +152,11 @@ mod tests {
             ..well()
         };
         says(&unbounded, "without a bound");
+        let lost = StatusFacts {
+            slot_lost: Some("the slot is lost: copy anew".into()),
+            ..used(900 << 20)
+        };
+        says(&lost, "copy anew");
     }
 
     #[test]
@@ -153,6 +181,15 @@ mod tests {
             ..well()
         };
         says(&blind, "no slot of its own");
+        let open = |seconds| StatusFacts {
+            oldest_transaction: Some(OpenTransaction {
+                seconds,
+                who: "the session 17 of app".into(),
+            }),
+            ..well()
+        };
+        assert_eq!(attention(&open(1700.0)), Vec::<String>::new());
+        says(&open(7200.0), "open for 120 min, of the session 17 of app");
         let keyless = StatusFacts {
             tables_without_key: Names {
                 count: 7,

@@ -6,6 +6,7 @@
 //! on while it is away.
 
 mod applier;
+mod budget;
 mod error;
 mod foreign;
 mod intake;

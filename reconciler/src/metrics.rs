@@ -42,6 +42,17 @@ pub(crate) fn lag_measured(lag_bytes: u64, lag_seconds: f64, owed_rows: usize) {
     ::metrics::gauge!("segue_reconciler_owed_rows").set(owed_rows as f64);
 }
 
+/// Once a second, and less often without a target: the log that the source holds for the slot, and
+/// how much it may hold.
+pub(crate) fn slot_measured(held: Option<i64>, budget: Option<i64>) {
+    if let Some(held) = held {
+        ::metrics::gauge!("segue_reconciler_slot_wal_bytes").set(held as f64);
+    }
+    if let Some(budget) = budget {
+        ::metrics::gauge!("segue_reconciler_slot_wal_budget_bytes").set(budget as f64);
+    }
+}
+
 /// So many tables are not what the contract says.
 pub(crate) fn tables_stopped(count: usize) {
     ::metrics::gauge!("segue_reconciler_stopped_tables_count").set(count as f64);

@@ -115,6 +115,27 @@ impl Source {
         })
     }
 
+    /// The transaction with an id of its own that has been open for longest, a prepared one too: for
+    /// how many seconds, and whose it is. Others' sessions show theirs to roles that may see them.
+    pub(crate) async fn oldest_transaction(
+        &mut self,
+    ) -> Result<Option<(f64, String)>, ReconcilerError> {
+        let sql = "\
+            SELECT extract(epoch FROM clock_timestamp() - since)::text, who FROM (
+                SELECT xact_start, format('the session %s of %s%s', pid, usename,
+                                          ' (' || nullif(application_name, '') || ')')
+                FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND xact_start IS NOT NULL
+                UNION ALL SELECT prepared, 'the prepared transaction ' || gid FROM pg_prepared_xacts
+            ) AS open (since, who) ORDER BY since LIMIT 1";
+        let rows = self.connection.query_simple(sql).await?;
+        let text = |place: usize| {
+            let column = rows.first()?.get(place)?.as_ref()?;
+            Some(String::from_utf8_lossy(column).into_owned())
+        };
+        let seconds = text(0).and_then(|seconds| seconds.parse().ok());
+        Ok(seconds.zip(text(1)))
+    }
+
     /// Reads rows by key in one snapshot, and returns once what was read is safe on the source's
     /// disk: what a crash could take back is never used.
     pub(crate) async fn read(&mut self, keys: &[RowKey]) -> Result<Rows, ReconcilerError> {

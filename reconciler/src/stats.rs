@@ -11,6 +11,7 @@ use protocol::lsn::Lsn;
 use serde_json::json;
 use tokio::time::Instant;
 
+use crate::budget::Budget;
 use crate::intake::End;
 use crate::source::Whereabouts;
 
@@ -40,6 +41,10 @@ pub(crate) struct Stats {
     divergences: u64,
     proven: VecDeque<(Instant, f64)>,
     marks: VecDeque<(f64, Lsn)>,
+    /// The source's transaction that had been open for longest when that was asked: seconds, whose.
+    pub(crate) oldest_transaction: Option<(f64, String)>,
+    /// What has been said of the slot's WAL budget.
+    pub(crate) budget: Budget,
 }
 
 /// How far the target is behind the source.
@@ -175,6 +180,9 @@ impl Stats {
             "applied_lsn": positions.applied.to_string(),
             "slot_wal_bytes": here.slot_wal_bytes,
             "slot_wal_budget_bytes": here.slot_wal_budget_bytes,
+            "oldest_transaction": self.oldest_transaction.as_ref().map(|(seconds, who)| {
+                json!({"seconds": seconds, "who": who})
+            }),
             "floor": positions.floor,
         })
     }

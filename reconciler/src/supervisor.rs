@@ -75,8 +75,12 @@ pub(crate) async fn run(
             before = Some((sentence(&error), Instant::now()));
         }
         let jittered = pause.mul_f64(rand::rng().random_range(0.5..1.0));
+        let waited = async {
+            let asked = stats.budget.ask(&config.source);
+            tokio::join!(tokio::time::sleep(jittered), asked)
+        };
         tokio::select! {
-            () = tokio::time::sleep(jittered) => {}
+            ((), ()) = waited => {}
             () = shutdown.cancelled() => return Ok(()),
         }
         pause = (pause * 2).min(PAUSE_MAX);

@@ -25,7 +25,7 @@ impl From {
         match &self.api {
             None => {
                 let settings = context.settings_aloud(Needs::Target)?;
-                Ok(Target::new(settings.target()?))
+                Ok(Target::new(settings.target()?, settings.source.as_ref()))
             }
             Some(url) => {
                 let settings = context.settings_aloud(Needs::Nothing)?;

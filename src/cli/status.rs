@@ -20,9 +20,10 @@ Examples:
   segue status --target postgres://segue@new-server/shop
   segue status --watch
   segue status --check    for monitoring: ends with 3 if divergences are open, with 1 if the target
-                          cannot be reached or the reconciler is silent
+                          cannot be reached, the reconciler is silent or the slot is lost
 
-Reads the target only, and works while every other part is down.")]
+Reads the target, and works while every other part is down. While the reconciler is silent, the
+source is asked how much log its slot holds, if it is named and can be reached.")]
 pub(super) struct Arguments {
     /// Print one JSON object
     #[arg(long)]
@@ -30,7 +31,7 @@ pub(super) struct Arguments {
     /// Look again every second until interrupted
     #[arg(long)]
     watch: bool,
-    /// Exit with 3 if divergences are open, with 1 if the reconciler is silent
+    /// Exit with 3 if divergences are open, with 1 if the reconciler is silent or the slot is lost
     #[arg(long, conflicts_with = "watch")]
     check: bool,
     /// Seconds without a report after which the reconciler counts as silent
@@ -65,10 +66,15 @@ impl Arguments {
         if !self.check {
             return Ok(Exit::Well);
         }
+        if let Some(lost) = &facts.slot_lost {
+            return Err(Failure::failed(lost));
+        }
         if facts.reconciler.is_silent(self.silence.into()) {
+            let wal = facts.slot_attention();
             return Err(Failure::failed(format!(
-                "the reconciler {}: start `segue reconciler` or `segue run`, or look at its log",
-                render::status::reconciler(&facts.reconciler, self.silence)
+                "the reconciler {}: start `segue reconciler` or `segue run`, or look at its log{}",
+                render::status::reconciler(&facts.reconciler, self.silence),
+                wal.map_or_else(String::new, |wal| format!("; {wal}"))
             )));
         }
         Ok(Exit::of_open(facts.open_divergences))

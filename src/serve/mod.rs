@@ -99,7 +99,10 @@ async fn open(
     let facts = Arc::new(endpoint::Facts {
         recorder,
         readiness: Arc::clone(readiness),
-        target: settings.target.as_ref().map(Target::new).map(Mutex::new),
+        target: settings
+            .target
+            .as_ref()
+            .map(|target| Mutex::new(Target::new(target, settings.source.as_ref()))),
         token: settings.http_token.clone(),
     });
     for (setting, address) in addresses {

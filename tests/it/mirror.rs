@@ -3,7 +3,7 @@
 use harness::{
     database,
     shop::{self, Shopper},
-    tool,
+    tool, wait,
 };
 use serde_json::Value;
 

@@ -61,6 +61,12 @@ pub struct StatusFacts {
     pub slot_wal_bytes: Option<i64>,
     /// `max_slot_wal_keep_size`; none if the source sets no bound.
     pub slot_wal_budget_bytes: Option<i64>,
+    /// The source's transaction that has been open for longest, where that is long.
+    #[serde(default)]
+    pub oldest_transaction: Option<OpenTransaction>,
+    /// That the slot is lost, why, and what mends it; none while it can be read.
+    #[serde(default)]
+    pub slot_lost: Option<String>,
     /// What became of the rows that the log brought.
     pub rows: Rows,
     /// What the proxies did, summed over them.
@@ -95,6 +101,15 @@ pub struct StoppedRepairs {
     pub stopped_at: String,
     /// Its open divergences that are held back.
     pub held: i64,
+}
+
+/// A transaction of the source that nobody has ended.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct OpenTransaction {
+    /// For how long it has been open.
+    pub seconds: f64,
+    /// Whose it is.
+    pub who: String,
 }
 
 /// Some tables: how many, and the first of their names.

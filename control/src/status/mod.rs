@@ -5,6 +5,7 @@
 
 mod facts;
 mod proxies;
+mod slot;
 
 use std::collections::BTreeMap;
 
@@ -12,9 +13,11 @@ use serde::Deserialize;
 use tokio_postgres::{Client, Transaction};
 
 pub use self::facts::{
-    Gate, Mirror, Names, Reconciler, Rows, StatusFacts, StoppedRepairs, StoppedTable,
+    Gate, Mirror, Names, OpenTransaction, Reconciler, Rows, StatusFacts, StoppedRepairs,
+    StoppedTable,
 };
 use self::proxies::read_proxies;
+pub use self::slot::{SlotFacts, read_slot};
 
 use crate::attention::attention;
 use crate::error::ControlError;
@@ -104,6 +107,9 @@ async fn read_state(
                         EXISTS (SELECT FROM pg_catalog.pg_replication_slots s
                                 JOIN segue.progress g ON s.slot_name = g.stream
                                 WHERE s.database = current_database()) AS finds_foreign,
+                        (SELECT e.text FROM segue.event e WHERE e.kind = 'slot_lost' AND e.at >=
+                             coalesce((SELECT max(r.at) FROM segue.reconciler r), '-infinity')
+                         ORDER BY e.id DESC LIMIT 1) AS slot_lost,
                         (SELECT count(*) FROM segue.divergence WHERE state = 'open') AS open
                  FROM (SELECT count(*) AS owed_rows,
                               extract(epoch FROM clock_timestamp() - min(since) FILTER (
@@ -131,6 +137,7 @@ async fn read_state(
     facts.held_divergences = row.get("held");
     facts.dry_divergences = row.get("dry");
     facts.finds_foreign_writes = row.get("finds_foreign");
+    facts.slot_lost = row.get("slot_lost");
     facts.mirror.gate = if row.get("gate") {
         Gate::Open
     } else {
@@ -248,6 +255,7 @@ struct ReconcilerCounters {
     applied_lsn: Option<String>,
     slot_wal_bytes: Option<i64>,
     slot_wal_budget_bytes: Option<i64>,
+    oldest_transaction: Option<OpenTransaction>,
 }
 
 async fn read_reconciler(
@@ -290,6 +298,7 @@ async fn read_reconciler(
     facts.proven_seconds_p99 = counters.proven_seconds_p99;
     facts.slot_wal_bytes = counters.slot_wal_bytes;
     facts.slot_wal_budget_bytes = counters.slot_wal_budget_bytes;
+    facts.oldest_transaction = counters.oldest_transaction;
     facts.applied_lsn = counters.applied_lsn;
     Ok(())
 }

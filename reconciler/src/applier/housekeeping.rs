@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use control::Side;
+use control::status::SlotFacts;
 use protocol::contract::TableIndex;
 use protocol::decide::sweep::Sighting;
 use protocol::decide::verdict::OwedWhy;
@@ -38,6 +39,9 @@ const OPS_MAX: u32 = 1_000_000;
 /// Rounds between removals of old samples and records.
 const TIDY_ROUNDS: u64 = 60;
 
+/// Rounds between looks for transactions that nobody ends: they matter after minutes.
+const FORGOTTEN_ROUNDS: u64 = 10;
+
 /// Rounds between looks for tables that the stream says nothing of.
 const SIGN_ROUNDS: u64 = 3;
 
@@ -57,6 +61,9 @@ impl Applier<'_> {
         self.raise_floor().await?;
         self.hear_of_strangers().await?;
         self.keep_repairs().await?;
+        if self.rounds.is_multiple_of(FORGOTTEN_ROUNDS) {
+            self.stats.oldest_transaction = self.source.oldest_transaction().await?;
+        }
         self.report().await?;
         self.head_start = self.measure_head_start().await?;
         self.watch_tables().await?;
@@ -171,6 +178,7 @@ impl Applier<'_> {
         let lag = self.stats.lag(&self.here, self.passed);
         let proven = self.stats.percentiles();
         crate::metrics::lag_measured(lag.bytes, lag.seconds, self.owed.len());
+        self.watch_budget();
         let positions = Positions {
             received: self.passed.max(*self.durable.borrow()),
             applied: self.passed,
@@ -201,6 +209,18 @@ impl Applier<'_> {
             self.event("owed_long", &text).await?;
         }
         Ok(())
+    }
+
+    fn watch_budget(&mut self) {
+        let slot = SlotFacts {
+            wal_bytes: self.here.slot_wal_bytes,
+            budget_bytes: self.here.slot_wal_budget_bytes,
+            lost: None,
+        };
+        crate::metrics::slot_measured(slot.wal_bytes, slot.budget_bytes);
+        if let Some(words) = self.stats.budget.observe(&slot) {
+            tracing::warn!("{words}");
+        }
     }
 
     /// Adds what was counted by table since the last time. Counted again only if it was not written.
