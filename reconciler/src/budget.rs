@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 
 /// How often the source is asked while there is no session: log grows by gigabytes in minutes at
 /// worst, and the first warning comes at 70 %.
-const PERIOD: Duration = Duration::from_secs(10);
+const PERIOD: Duration = Duration::from_secs(5);
 
 /// Nobody waits for this longer than for the next attempt.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -1,5 +1,7 @@
 //! Left alone for long: nothing that is kept grows without end, whoever is away.
 
+use harness::wait;
+
 use crate::ground::Ground;
 
 const SCHEMA: &str = "CREATE TABLE item (id int PRIMARY KEY, word text)";
@@ -47,5 +49,32 @@ async fn entries_go_while_the_gate_is_shut() {
     ground
         .target_shows("SELECT count(*) FROM segue.row_rev", "0")
         .await;
+    ground.converges_without_divergence().await;
+}
+
+/// Each row of a large transaction is locked by an entry: all of them in one transaction of the
+/// target's, so that many are there for a moment. The room is given back.
+#[tokio::test]
+async fn a_large_transaction_leaves_no_entries_and_its_room_is_given_back() {
+    let ground = Ground::new(SCHEMA).await;
+    let _reconciler = ground.launch.reconciler(&[]).await.unwrap();
+    let (source, target) = (&ground.bed.source, &ground.bed.target);
+    source
+        .execute("INSERT INTO item SELECT n, 'large' FROM generate_series(1, 12000) n")
+        .await
+        .unwrap();
+    ground
+        .target_shows("SELECT count(*) FROM item", "12000")
+        .await;
+    wait::until_true("the entries' room to be given back", async || {
+        // As autovacuum does behind 20,000 of them.
+        target.execute("VACUUM segue.row_rev").await?;
+        let size = "SELECT pg_relation_size('segue.row_rev')";
+        let size = target.value(size).await?;
+        anyhow::ensure!(size.parse::<u64>()? <= 65_536, "it has {size} bytes");
+        Ok(true)
+    })
+    .await
+    .unwrap();
     ground.converges_without_divergence().await;
 }

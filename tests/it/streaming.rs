@@ -356,9 +356,13 @@ async fn a_column_that_a_large_transaction_adds_stops_its_table_and_nothing_of_i
     .await
     .unwrap();
     ground.bed.converged().await.unwrap();
-    let found = ground.divergences().await;
-    assert_eq!(found.len(), 1, "the drift alone: {found:#?}");
-    assert_eq!(found[0]["kind"], "schema_drift");
-    assert_eq!(found[0]["state"], "repaired");
+    wait::until_true("the drift to be over", async || {
+        let found = ground.divergences().await;
+        assert_eq!(found.len(), 1, "the drift alone: {found:#?}");
+        assert_eq!(found[0]["kind"], "schema_drift");
+        Ok(found[0]["state"] == "repaired")
+    })
+    .await
+    .unwrap();
     spool_is_empty(&reconciler).await;
 }
