@@ -67,6 +67,7 @@ pub async fn run(
     let listeners = listener::bind(&config.listen).await?;
     let mirroring = Mirroring::start(&config, &settings)?;
     let capture = mirroring.as_ref().map(Mirroring::source);
+    let tables = mirroring.as_ref().map(Mirroring::tables);
     let (asked, attendants) = registry::attendants(config.workers.get());
     let numbers = Numbers::default();
     let console = Arc::new(Console {
@@ -75,10 +76,7 @@ pub async fn run(
         workers: asked.clone(),
         visits: Visits::new(numbers.clone()),
         rates: Arc::new(Rates::new(Instant::now())),
-        tables: mirroring
-            .as_ref()
-            .map(Mirroring::tables)
-            .unwrap_or_default(),
+        tables: tables.unwrap_or_default(),
         source: config.source.clone(),
         capture: capture.clone(),
     });
