@@ -40,10 +40,13 @@ pub(crate) fn attention(facts: &StatusFacts) -> Vec<String> {
         ));
     }
     if let Some(longest) = facts.owed_seconds_max.filter(|it| *it > OWED_ALARM_SECONDS) {
-        all.push(format!(
-            "a row has been owed for {longest:.0} s: something holds it up at the target; the \
-             reconciler's log names it"
-        ));
+        all.push(match &facts.owed_said {
+            Some(said) => format!("{said}; the oldest has waited for {longest:.0} s"),
+            None => format!(
+                "a row has been owed for {longest:.0} s: something holds it up at the target; the \
+                 reconciler's log names it"
+            ),
+        });
     }
     if facts.phase.is_some() && !facts.finds_foreign_writes {
         all.push(
@@ -176,6 +179,14 @@ mod tests {
             ..well()
         };
         says(&owed, "owed for 61 s");
+        let partition = StatusFacts {
+            owed_said: Some("a row of public.item: no partition of relation".into()),
+            ..owed
+        };
+        says(
+            &partition,
+            "no partition of relation; the oldest has waited for 61 s",
+        );
         let blind = StatusFacts {
             finds_foreign_writes: false,
             ..well()

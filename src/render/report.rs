@@ -61,7 +61,9 @@ pub(crate) fn text(report: &Report) -> String {
         divergence(&mut text, found);
     }
     if report.divergences_truncated {
-        text.push_str("  … and older ones; narrow the report with --since\n");
+        text.push_str(
+            "  … and older ones: narrow the report with --since, or go through it with --after 0\n",
+        );
     }
     events(&mut text, report);
     text

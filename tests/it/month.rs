@@ -78,3 +78,26 @@ async fn a_large_transaction_leaves_no_entries_and_its_room_is_given_back() {
     .unwrap();
     ground.converges_without_divergence().await;
 }
+
+#[tokio::test]
+async fn what_holds_a_row_up_is_said_with_its_table() {
+    let ground = Ground::new(SCHEMA).await;
+    ground
+        .bed
+        .target
+        .execute(
+            "INSERT INTO segue.owed (\"table\", key, why, since)
+             VALUES ('public.item', '\\x00', 'constraint', clock_timestamp() - interval '5 minutes');
+             INSERT INTO segue.event (at, kind, text) VALUES
+                 (clock_timestamp() - interval '1 hour', 'owed_long', 'of a time before'),
+                 (clock_timestamp(), 'owed_long', 'a row of public.item: no partition found')",
+        )
+        .await
+        .unwrap();
+    let status = ground.launch.status().await.unwrap();
+    let words = status["attention"].to_string();
+    assert!(
+        words.contains("a row of public.item: no partition found; the oldest"),
+        "{words}"
+    );
+}

@@ -95,6 +95,8 @@ pub struct LoggedWriter {
     repairs: RepairBook,
     /// A transaction that is applied step by step is under way.
     is_begun: bool,
+    /// The row that a re-read could not write last, and what the target said.
+    refusal: Option<(RowKey, String)>,
 }
 
 impl LoggedWriter {
@@ -116,6 +118,7 @@ impl LoggedWriter {
             position,
             repairs: RepairBook::default(),
             is_begun: false,
+            refusal: None,
         })
     }
 
@@ -127,6 +130,12 @@ impl LoggedWriter {
     /// The session, for statements on `segue`'s own tables between batches.
     pub const fn connection(&mut self) -> &mut Connection {
         &mut self.connection
+    }
+
+    /// The row that the target did not take last when it was written again, and what it said: no
+    /// values, but the constraint, or that it has no such partition.
+    pub const fn refusal(&self) -> Option<&(RowKey, String)> {
+        self.refusal.as_ref()
     }
 
     /// What is left to be repaired, table by table. Until it is given nothing is held back.

@@ -311,7 +311,10 @@ impl LoggedWriter {
                 self.queue_upsert(&fresh.key, image)?;
                 match self.run().await {
                     Ok(_) => {}
-                    Err(error) if error.is_about_the_row() => return Ok(Some(fresh.key.clone())),
+                    Err(error) if error.is_about_the_row() => {
+                        self.refusal = Some((fresh.key.clone(), error.to_string()));
+                        return Ok(Some(fresh.key.clone()));
+                    }
                     Err(error) => return Err(error),
                 }
             }

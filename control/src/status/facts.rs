@@ -32,6 +32,10 @@ pub struct StatusFacts {
     pub owed_rows: i64,
     /// How long the oldest of them has waited.
     pub owed_seconds_max: Option<f64>,
+    /// What the reconciler said of rows that have waited for long: which table, and what the target
+    /// says of them.
+    #[serde(default)]
+    pub owed_said: Option<String>,
     /// Tables that are not what the contract says at one side; their changes are kept.
     pub stopped_tables: Vec<StoppedTable>,
     /// Divergences that were found and not yet repaired.

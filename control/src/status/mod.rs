@@ -110,6 +110,9 @@ async fn read_state(
                         (SELECT e.text FROM segue.event e WHERE e.kind = 'slot_lost' AND e.at >=
                              coalesce((SELECT max(r.at) FROM segue.reconciler r), '-infinity')
                          ORDER BY e.id DESC LIMIT 1) AS slot_lost,
+                        (SELECT e.text FROM segue.event e WHERE e.kind = 'owed_long'
+                             AND e.at > (SELECT min(since) FROM segue.owed)
+                         ORDER BY e.id DESC LIMIT 1) AS owed_said,
                         (SELECT count(*) FROM segue.divergence WHERE state = 'open') AS open
                  FROM (SELECT count(*) AS owed_rows,
                               extract(epoch FROM clock_timestamp() - min(since) FILTER (
@@ -138,6 +141,7 @@ async fn read_state(
     facts.dry_divergences = row.get("dry");
     facts.finds_foreign_writes = row.get("finds_foreign");
     facts.slot_lost = row.get("slot_lost");
+    facts.owed_said = row.get("owed_said");
     facts.mirror.gate = if row.get("gate") {
         Gate::Open
     } else {

@@ -204,11 +204,24 @@ impl Applier<'_> {
         ))
         .await?;
         if self.owed.alarm(OWED_ALARM_SECONDS) {
-            let text = format!("a row has been owed for more than {OWED_ALARM_SECONDS} seconds");
+            let text = self.owed_words();
             tracing::warn!(owed = self.owed.len(), "{text}");
             self.event("owed_long", &text).await?;
         }
         Ok(())
+    }
+
+    /// What holds up a row that has been owed for long, as far as the target has said it.
+    fn owed_words(&self) -> String {
+        let refused = self.writer.refusal();
+        let refused = refused.filter(|(key, _)| self.owed.contains(key));
+        match refused.and_then(|(key, said)| Some((self.contract.table(key.table())?, said))) {
+            Some((table, said)) => format!(
+                "a row of {} has been owed for more than {OWED_ALARM_SECONDS} seconds: {said}",
+                table.name
+            ),
+            None => format!("a row has been owed for more than {OWED_ALARM_SECONDS} seconds"),
+        }
     }
 
     fn watch_budget(&mut self) {
