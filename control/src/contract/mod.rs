@@ -9,6 +9,7 @@ mod form;
 mod stored;
 
 pub use build::{LeftOut, Selection, Survey, build, build_from_source};
+pub(crate) use stored::load_older;
 pub use stored::{Phase, PhaseName, load_from_source, load_from_target};
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ pub struct Phase {
     pub contract: Contract,
     /// Identifies the source's cluster; part of every op id.
     pub system_identifier: u64,
+    /// The source's timeline in this epoch, once it is known.
+    pub timeline: Option<i32>,
 }
 
 /// The steps of a migration, in order (DESIGN section 6).
@@ -79,19 +81,31 @@ impl FromStr for PhaseName {
 
 /// The phase and the contract, from the side that has the authority.
 pub async fn load_from_source(client: &impl GenericClient) -> Result<Phase, ControlError> {
-    load(client, Side::Source).await
+    load(client, Side::Source, "timeline").await
+}
+
+/// The same from the layout of an older version, which had no timeline.
+pub(crate) async fn load_older(client: &impl GenericClient) -> Result<Phase, ControlError> {
+    load(client, Side::Source, "NULL::pg_catalog.int4").await
 }
 
 /// The target's copy of both, for those who can reach only the target. It only lags.
 pub async fn load_from_target(client: &impl GenericClient) -> Result<Phase, ControlError> {
-    load(client, Side::Target).await
+    load(client, Side::Target, "timeline").await
 }
 
-async fn load(client: &impl GenericClient, side: Side) -> Result<Phase, ControlError> {
+async fn load(
+    client: &impl GenericClient,
+    side: Side,
+    timeline: &str,
+) -> Result<Phase, ControlError> {
     let unreadable = |reason| unreadable(side, reason);
-    let sql = "SELECT epoch, phase, contract::pg_catalog.text, system_identifier FROM segue.phase";
+    let sql = format!(
+        "SELECT epoch, phase, contract::pg_catalog.text, system_identifier, {timeline} \
+         FROM segue.phase"
+    );
     let row = client
-        .query_opt(sql, &[])
+        .query_opt(&sql, &[])
         .await
         .map_err(|error| ControlError::query(side, "read segue.phase", &error))?
         .ok_or_else(|| unreadable("no row".to_owned()))?;
@@ -116,6 +130,7 @@ fn read(row: &Row) -> Result<Phase, String> {
         system_identifier: identifier
             .parse()
             .map_err(|_| format!("{identifier:?} is not a system identifier"))?,
+        timeline: row.get(4),
     })
 }
 

@@ -32,9 +32,8 @@ pub fn target_sql() -> String {
 /// The statements that make a schema of an older version one of this program's; nothing if there is
 /// no way.
 pub fn upgrade_sql(side: Side, from: u32) -> Option<String> {
-    const MARKED: &str = "COMMENT ON SCHEMA segue IS 'segue schema version {version}';\n";
     match (side, from) {
-        (Side::Source, 1..=3) => Some(filled(MARKED)),
+        (Side::Source, 1..=3) => Some(filled(include_str!("upgrade_3_source.sql"))),
         (Side::Target, 1) => Some(filled(concat!(
             include_str!("upgrade_1.sql"),
             include_str!("upgrade_2.sql"),

@@ -10,5 +10,7 @@ CREATE TABLE segue.phase (
     fence             text,
     contract          jsonb   NOT NULL,
     contract_hash     text    NOT NULL,
-    system_identifier text    NOT NULL
+    system_identifier text    NOT NULL,
+    -- The source's in this epoch: writes on another one are not mirrored. None until it is known.
+    timeline          integer
 );

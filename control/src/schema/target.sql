@@ -192,5 +192,26 @@ CREATE TABLE segue.phase (
     fence             text,
     contract          jsonb   NOT NULL,
     contract_hash     text    NOT NULL,
-    system_identifier text    NOT NULL
+    system_identifier text    NOT NULL,
+    timeline          integer
+);
+
+-- The authority's generations. An epoch covers the source's log from begins_at on, along the history
+-- of its timeline (as a history file has it). Until it is verified, rows that the failover may have
+-- taken back or kept from the log are still being read again, and no certificate holds.
+CREATE TABLE segue.epoch (
+    epoch       integer PRIMARY KEY,
+    timeline    integer NOT NULL,
+    history     text    NOT NULL DEFAULT '',
+    begins_at   pg_lsn  NOT NULL,
+    since       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    why         text    NOT NULL CHECK (why IN ('setup', 'failover')),
+    verified_at timestamptz
+);
+
+-- Tables of which every row is to be read again after a failover, and how many have been so far.
+CREATE TABLE segue.recheck (
+    "table"   text PRIMARY KEY,
+    epoch     integer NOT NULL,
+    rows_read bigint  NOT NULL DEFAULT 0
 );

@@ -4,7 +4,7 @@ use protocol::contract::{Contract, Table};
 use tokio_postgres::Client;
 
 use super::Step;
-use crate::contract::{Phase, load_from_source};
+use crate::contract::{Phase, load_from_source, load_older};
 use crate::error::ControlError;
 use crate::names::Names;
 use crate::schema::{self, Found, VERSION};
@@ -20,6 +20,8 @@ pub(super) struct Prior {
     /// Of the target; setup does not make one everywhere.
     target_slot: SlotState,
     phase: Option<Phase>,
+    /// The source's.
+    timeline: Option<i32>,
     names: Names,
 }
 
@@ -53,14 +55,16 @@ pub(super) async fn find(
     let found = schema::find(source, Side::Source).await?;
     let sql = "SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = $1), \
                       EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $2 \
-                              AND wal_status IS DISTINCT FROM 'lost')";
+                              AND wal_status IS DISTINCT FROM 'lost'), \
+               CASE WHEN NOT pg_is_in_recovery() THEN \
+               ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int4 END";
     let row = source
         .query_one(sql, &[&names.publication, &names.slot])
         .await
         .map_err(|error| ControlError::query(Side::Source, "look for the slot", &error))?;
     let phase = match found {
-        // The phase's layout has been the same in all versions.
-        Found::Ours | Found::Version(1..=3) => Some(load_from_source(source).await?),
+        Found::Ours => Some(load_from_source(source).await?),
+        Found::Version(1..=3) => Some(load_older(source).await?),
         Found::Absent | Found::Version(_) | Found::Foreign => None,
     };
     let sql = "SELECT wal_status IS NOT DISTINCT FROM 'lost' FROM pg_replication_slots \
@@ -79,6 +83,7 @@ pub(super) async fn find(
         target: schema::find(target, Side::Target).await?,
         publication: row.get(0),
         slot: row.get(1),
+        timeline: row.get(2),
         phase,
         names: names.clone(),
     })
@@ -130,10 +135,7 @@ impl Prior {
             return Ok(State::Nothing);
         }
         if !self.slot && missing.len() == 1 {
-            refusals.push(format!(
-                "the slot {slot} at the source is gone or invalidated, and with it what was written \
-                 since: copy the database anew, then run segue setup --remove and segue setup"
-            ));
+            refusals.push(self.without_slot());
             return Ok(State::Complete);
         }
         if !missing.is_empty() {
@@ -159,6 +161,22 @@ impl Prior {
         } else {
             State::Older
         })
+    }
+
+    /// What is to be done where everything is there but the source's slot.
+    fn without_slot(&self) -> String {
+        let slot = &self.names.slot;
+        let known = self.phase.as_ref().and_then(|phase| phase.timeline);
+        if known.is_some() && known != self.timeline {
+            return format!(
+                "the source has failed over, and the slot {slot} is not there: start the \
+                 reconciler, which makes a new one and reads every table again"
+            );
+        }
+        format!(
+            "the slot {slot} at the source is gone or invalidated, and with it what was written \
+             since: copy the database anew, then run segue setup --remove and segue setup"
+        )
     }
 
     /// What makes the target's slot again, where there was one to be read; `complete` is everything

@@ -15,6 +15,9 @@ const VERSION_MIN: i32 = 140_000;
 /// From here on a role that is no superuser can be given `session_replication_role`.
 const VERSION_SETTING_GRANTS: i32 = 150_000;
 
+/// From here on a slot can survive the failover of its server.
+const VERSION_FAILOVER_SLOTS: i32 = 170_000;
+
 /// A proxy's and the reconciler's sessions, and some in reserve.
 const ORIGINS_WANTED: i64 = 4;
 
@@ -45,12 +48,20 @@ pub(super) struct ServerFacts {
     /// `output_plugin_libraries`. Older minor versions have none, and only those who may read all
     /// settings see it: from others the server refuses the slot in its own words.
     output_plugins: Option<String>,
+    has_standbys: bool,
+    /// `synchronized_standby_slots`, where the version has it.
+    awaited_standbys: Option<String>,
 }
 
 impl ServerFacts {
     /// Whether a slot of ours can be read here.
     pub(super) fn has_a_log(&self) -> bool {
         self.wal_level == "logical" && !self.refuses_our_plugin()
+    }
+
+    /// Whether the server itself can keep a slot of ours on its standbys.
+    pub(super) const fn keeps_slots_on_standbys(&self) -> bool {
+        self.version >= VERSION_FAILOVER_SLOTS
     }
 
     fn refuses_our_plugin(&self) -> bool {
@@ -72,7 +83,8 @@ const FACTS: &str = "\
 SELECT current_setting('server_version_num')::int4, current_setting('server_version'),
        current_setting('wal_level'), current_setting('server_encoding'),
        (SELECT system_identifier::text FROM pg_control_system()),
-       (SELECT timeline_id FROM pg_control_checkpoint()),
+       CASE WHEN pg_is_in_recovery() THEN (SELECT timeline_id FROM pg_control_checkpoint())
+            ELSE ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int4 END,
        (SELECT oid FROM pg_database WHERE datname = current_database()),
        current_user::text, r.rolsuper, r.rolreplication, pg_is_in_recovery(),
        has_database_privilege(current_database(), 'CREATE'),
@@ -83,7 +95,12 @@ SELECT current_setting('server_version_num')::int4, current_setting('server_vers
        - (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender'),
        coalesce(current_setting('max_active_replication_origins', true),
                 current_setting('max_replication_slots'))::int8,
-       (SELECT setting FROM pg_settings WHERE name = 'output_plugin_libraries')
+       (SELECT setting FROM pg_settings WHERE name = 'output_plugin_libraries'),
+       EXISTS (SELECT FROM pg_replication_slots WHERE slot_type = 'physical')
+       OR EXISTS (SELECT FROM pg_stat_activity a WHERE a.backend_type = 'walsender'
+                  AND a.pid NOT IN (SELECT active_pid FROM pg_replication_slots
+                                    WHERE active_pid IS NOT NULL)),
+       current_setting('synchronized_standby_slots', true)
 FROM pg_roles r WHERE r.rolname = current_user";
 
 /// Looks at a server.
@@ -109,6 +126,8 @@ pub(super) async fn facts(client: &Client, side: Side) -> Result<ServerFacts, Co
         free_senders: row.get(14),
         origins: row.get(15),
         output_plugins: row.get(16),
+        has_standbys: row.get(17),
+        awaited_standbys: row.get(18),
     };
     if facts.version >= VERSION_SETTING_GRANTS {
         let sql = "SELECT has_parameter_privilege('session_replication_role', 'SET')";
@@ -176,6 +195,28 @@ pub(super) fn source_checks(facts: &ServerFacts, report: &mut SetupReport) {
     if facts.free_senders < 1 {
         refuse("the source has no WAL sender left; raise max_wal_senders".to_owned());
     }
+    report.warnings.extend(failover_warning(facts));
+}
+
+/// What has to be set so that the stream survives a failover of the source.
+fn failover_warning(facts: &ServerFacts) -> Option<String> {
+    if !facts.has_standbys {
+        return None;
+    }
+    if !facts.keeps_slots_on_standbys() {
+        return Some(
+            "the source has standbys, and before version 17 a slot does not survive a failover to \
+             one of them: the reconciler then makes a new one and reads every table again"
+                .to_owned(),
+        );
+    }
+    facts.awaited_standbys.as_ref().filter(|it| it.is_empty())?;
+    Some(
+        "the source has standbys; for the stream to survive a failover, name their slots in the \
+         source's synchronized_standby_slots, and set sync_replication_slots and \
+         hot_standby_feedback to on and a dbname in primary_conninfo on the standby"
+            .to_owned(),
+    )
 }
 
 /// What the target needs: the rights of rule 15, and a slot of its own where it can have one.

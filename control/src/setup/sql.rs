@@ -38,7 +38,13 @@ pub(super) fn steps(
     let (publication, slot) = (&names.publication, &names.slot);
     let schema = vec![schema::source_sql(), phase.clone()];
     let mut steps = schema_and_publication(Side::Source, schema, publication, &all);
-    steps.push(slot_step(Side::Source, slot));
+    let mut step = slot_step(Side::Source, slot);
+    if source.keeps_slots_on_standbys() {
+        step.sql = step
+            .sql
+            .replace("'pgoutput'", "'pgoutput', failover => true");
+    }
+    steps.push(step);
     let publishable: HashSet<_> = publishable.iter().collect();
     let published: Vec<_> = all
         .into_iter()
@@ -125,12 +131,13 @@ fn phase(contract: &Contract, source: &ServerFacts) -> Result<String, ControlErr
         reason: error.to_string(),
     })?;
     Ok(format!(
-        "INSERT INTO segue.phase (epoch, phase, contract, contract_hash, system_identifier)\n\
-         VALUES (1, '{}', {}, '{}', '{}');",
+        "INSERT INTO segue.phase (epoch, phase, contract, contract_hash, system_identifier, timeline)\n\
+         VALUES (1, '{}', {}, '{}', '{}', {});",
         PhaseName::DualWrite,
         quote_literal(&json),
         contract.hash(),
         source.system_identifier,
+        source.timeline,
     ))
 }
 
@@ -139,8 +146,10 @@ fn start(names: &Names, source: &ServerFacts) -> String {
     format!(
         "INSERT INTO segue.progress (stream, epoch, commit_lsn, system_identifier, timeline)\n\
          VALUES ('{}', 1, '{START_LSN}', '{}', {});\n\
+         INSERT INTO segue.epoch (epoch, timeline, begins_at, why, verified_at)\n\
+         VALUES (1, {}, '{START_LSN}', 'setup', clock_timestamp());\n\
          INSERT INTO segue.mirror_gate (epoch, floor) VALUES (1, {START_REVISION});",
-        names.stream, source.system_identifier, source.timeline,
+        names.stream, source.system_identifier, source.timeline, source.timeline,
     )
 }
 

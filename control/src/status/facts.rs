@@ -17,6 +17,9 @@ pub struct StatusFacts {
     pub phase: Option<String>,
     /// The authority's generation.
     pub epoch: Option<i32>,
+    /// The failover that began it; none if none did.
+    #[serde(default)]
+    pub failover: Option<Failover>,
     /// Bytes of the source's log that the target has not applied.
     pub lag_bytes: Option<i64>,
     /// How far the target's applied state is behind the source.
@@ -79,6 +82,25 @@ pub struct StatusFacts {
     pub reconciler: Reconciler,
     /// The source position up to which the target holds everything, as last recorded.
     pub applied_lsn: Option<String>,
+}
+
+/// A failover of the source, and what is still to be read again because of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Failover {
+    /// When its epoch began, RFC 3339.
+    pub since: String,
+    /// The new source's timeline.
+    pub timeline: i32,
+    /// Where the old history ends.
+    pub begins_at_lsn: String,
+    /// When all that it touched had been verified; until then no certificate holds.
+    pub verified_at: Option<String>,
+    /// Rows of transactions that the new source does not have, not yet settled.
+    pub lost_rows: i64,
+    /// Tables of which every row is read again, and rows of them that have been so far.
+    pub recheck_tables: i64,
+    /// See `recheck_tables`.
+    pub recheck_rows: i64,
 }
 
 /// A table whose changes wait until both sides agree on it again.

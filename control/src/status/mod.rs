@@ -13,7 +13,7 @@ use serde::Deserialize;
 use tokio_postgres::{Client, Transaction};
 
 pub use self::facts::{
-    Gate, Mirror, Names, OpenTransaction, Reconciler, Rows, StatusFacts, StoppedRepairs,
+    Failover, Gate, Mirror, Names, OpenTransaction, Reconciler, Rows, StatusFacts, StoppedRepairs,
     StoppedTable,
 };
 use self::proxies::read_proxies;
@@ -81,6 +81,7 @@ pub(crate) fn utc(timestamp: &str) -> String {
 pub(crate) async fn read_in(snapshot: &Transaction<'_>) -> Result<StatusFacts, ControlError> {
     let mut facts = StatusFacts::default();
     read_state(snapshot, &mut facts).await?;
+    read_failover(snapshot, &mut facts).await?;
     read_stopped(snapshot, &mut facts).await?;
     read_reconciler(snapshot, &mut facts).await?;
     read_proxies(snapshot, &mut facts.mirror).await?;
@@ -147,6 +148,35 @@ async fn read_state(
     } else {
         Gate::Shut
     };
+    Ok(())
+}
+
+async fn read_failover(
+    snapshot: &Transaction<'_>,
+    facts: &mut StatusFacts,
+) -> Result<(), ControlError> {
+    let sql = format!(
+        "SELECT {} AS since, timeline, begins_at::text AS begins_at, {} AS verified_at,
+                (SELECT count(*) FROM segue.owed WHERE why = 'lost') AS lost_rows,
+                r.tables, r.rows
+         FROM (SELECT * FROM segue.epoch ORDER BY epoch DESC LIMIT 1) e,
+              (SELECT count(*) AS tables, coalesce(sum(rows_read), 0)::int8 AS rows
+               FROM segue.recheck) r
+         WHERE e.why = 'failover'",
+        utc("since"),
+        utc("verified_at")
+    );
+    let row = snapshot.query_opt(&sql, &[]).await;
+    let row = row.map_err(cannot("read the last failover"))?;
+    facts.failover = row.map(|row| Failover {
+        since: row.get("since"),
+        timeline: row.get("timeline"),
+        begins_at_lsn: row.get("begins_at"),
+        verified_at: row.get("verified_at"),
+        lost_rows: row.get("lost_rows"),
+        recheck_tables: row.get("tables"),
+        recheck_rows: row.get("rows"),
+    });
     Ok(())
 }
 

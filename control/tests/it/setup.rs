@@ -200,7 +200,8 @@ async fn a_schema_that_is_not_ours_is_refused_by_its_version() {
 
 /// What version 3 had in place of this version's.
 const VERSION_3: &str = "
-    DROP TABLE segue.partitions;
+    ALTER TABLE segue.phase DROP COLUMN timeline;
+    DROP TABLE segue.partitions, segue.epoch, segue.recheck;
     COMMENT ON SCHEMA segue IS 'segue schema version 3';
 ";
 
@@ -256,8 +257,11 @@ async fn upgraded_from(version: u32, back: &str) {
     let first = run(&bed).await.unwrap();
     let whole = bed.target.value(LAYOUT).await.unwrap();
     bed.target.execute(back).await.unwrap();
-    let comment = format!("COMMENT ON SCHEMA segue IS 'segue schema version {version}'");
-    bed.source.execute(&comment).await.unwrap();
+    let older = format!(
+        "ALTER TABLE segue.phase DROP COLUMN timeline; \
+         COMMENT ON SCHEMA segue IS 'segue schema version {version}'"
+    );
+    bed.source.execute(&older).await.unwrap();
     let seen = setup::check(&options(&bed.source, &bed.target)).await;
     let seen = seen.unwrap();
     assert_eq!(seen.outcome, Outcome::Possible);
