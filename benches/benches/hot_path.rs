@@ -169,6 +169,7 @@ fn session() -> SessionKnowledge {
         standard_strings: true,
         hears_log: false,
         mirror: None,
+        timeline: None,
     })
 }
 

@@ -39,6 +39,8 @@ pub struct TransactionLog {
     changed_schema: bool,
     /// What the session asked of the mirror with the statement that completed last.
     choice: Option<MirrorChoice>,
+    /// The timeline of the connection's server, once it has said so.
+    timeline: Option<i32>,
 }
 
 /// What the client's acknowledgement has to do with the target, where the mirror is `sync`.
@@ -59,7 +61,13 @@ impl TransactionLog {
             contract: None,
             changed_schema: false,
             choice: None,
+            timeline: None,
         }
+    }
+
+    /// The server's timeline, as the session's state tells it.
+    pub fn on_timeline(&mut self, timeline: Option<i32>) {
+        self.timeline = timeline.or(self.timeline);
     }
 
     /// The hidden column of one `DataRow` of a captured statement.
@@ -200,6 +208,14 @@ impl TransactionLog {
         let contract = contract.unwrap_or_else(|| Arc::clone(&view.facts.contract));
         let is_past = view.facts.is_known() && !is_same(&contract, &view.facts.contract);
         match outcome {
+            // Under this epoch the row would be taken for one that the epoch's source has.
+            Outcome::Committed { rows, .. } if view.is_of_another(self.timeline) => {
+                self.capture.catalog.read_again();
+                let reason = DeferReason::OtherTimeline;
+                let tables: HashSet<_> = rows.iter().map(|row| row.key.table()).collect();
+                self.deferred(&view, None, reason, tables);
+                self.cannot_wait(reason)
+            }
             Outcome::Committed { xid, .. } if is_past => {
                 let reason = DeferReason::ShapeChanged;
                 self.deferred(&view, Some(xid), reason, []);

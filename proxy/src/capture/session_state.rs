@@ -35,7 +35,10 @@ pg_catalog.current_setting('client_encoding'), \
 pg_catalog.current_setting('server_encoding'), \
 pg_catalog.current_setting('standard_conforming_strings'), \
 pg_catalog.current_setting('client_min_messages'), \
-pg_catalog.current_setting('segue.mirror', true)";
+pg_catalog.current_setting('segue.mirror', true), \
+CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN (('x' OPERATOR(pg_catalog.||) \
+pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 8))\
+::pg_catalog.bit(32))::pg_catalog.int4::pg_catalog.text END";
 
 /// Reads the row; anything unexpected leaves the session unknown, and so uncaptured.
 pub(super) fn read(columns: &[Option<Bytes>]) -> SessionKnowledge {
@@ -57,6 +60,7 @@ fn facts(columns: &[Option<Bytes>]) -> Option<SessionFacts> {
         standard_strings: text(5)? == "on",
         hears_log: !QUIET_LEVELS.contains(&text(6)?),
         mirror: text(7).and_then(MirrorChoice::named),
+        timeline: text(8).and_then(|timeline| timeline.parse().ok()),
     })
 }
 
@@ -78,6 +82,7 @@ mod tests {
             .map(|text| Some(Bytes::from_static(text.as_bytes())))
             .into();
         row.push(Some(Bytes::from_static(b"Sync")));
+        row.push(Some(Bytes::from_static(b"2")));
         row[2] = temporary.map(|text| Bytes::from_static(text.as_bytes()));
         row
     }
@@ -91,6 +96,7 @@ mod tests {
         assert_eq!(facts.search_path, ["pg_catalog", "public"]);
         assert_eq!(facts.temporary, Some(vec!["t".to_owned()]));
         assert_eq!(facts.mirror, Some(MirrorChoice::Sync));
+        assert_eq!(facts.timeline, Some(2));
         assert_ne!(fingerprint, read(&row(None)).fingerprint());
         let mut unset = row(Some(r#"["t"]"#));
         unset[7] = None;

@@ -39,6 +39,8 @@ pub(super) struct Stored {
     pub(super) epoch: Epoch,
     /// Matters only where something is sent.
     pub(super) system_identifier: u64,
+    /// The source's in this epoch, if that is known.
+    pub(super) timeline: Option<i32>,
 }
 
 /// A table with all its partitions.
@@ -67,12 +69,14 @@ pub(super) async fn contract(client: &Client, found: Found) -> Result<Stored, Lo
                     contract: Arc::new(phase.contract),
                     epoch: phase.epoch,
                     system_identifier: phase.system_identifier,
+                    timeline: phase.timeline,
                 }
             }
             Found::Missing => Stored {
                 contract: Arc::new(build_from_source(client).await?),
                 epoch: Epoch::FIRST,
                 system_identifier: 0,
+                timeline: None,
             },
         })
     };

@@ -44,6 +44,8 @@ pub(crate) struct CatalogView {
     pub(crate) facts: Arc<CatalogFacts>,
     pub(crate) epoch: Epoch,
     pub(crate) system_identifier: u64,
+    /// The source's in this epoch, if that is known.
+    timeline: Option<i32>,
     /// What the configuration asks of the mirror for single tables, by their place in the contract;
     /// empty if for none.
     choices: Arc<[Option<MirrorChoice>]>,
@@ -53,6 +55,12 @@ impl CatalogView {
     /// What is asked of the mirror for this table.
     pub(crate) fn choice(&self, table: TableIndex) -> Option<MirrorChoice> {
         self.choices.get(table.as_usize()).copied().flatten()
+    }
+
+    /// Whether a connection to a server on `timeline` is none to this epoch's source.
+    pub(crate) fn is_of_another(&self, timeline: Option<i32>) -> bool {
+        let ours = self.timeline.zip(timeline);
+        ours.is_some_and(|(epochs, connections)| epochs != connections)
     }
 
     /// The idempotency key of the source's transaction.
@@ -105,6 +113,7 @@ impl CatalogHandle {
             facts: Arc::new(CatalogFacts::unknown()),
             epoch: Epoch::FIRST,
             system_identifier: 0,
+            timeline: None,
             choices: Arc::default(),
         };
         let shared = Shared {

@@ -29,6 +29,7 @@ pub(super) struct Reading {
     facts: Arc<CatalogFacts>,
     epoch: Epoch,
     system_identifier: u64,
+    timeline: Option<i32>,
     signs: Signs,
     /// As of before the signs were looked at; empty if they have to be.
     snapshot: String,
@@ -50,6 +51,7 @@ impl Reading {
             facts: Arc::new(CatalogFacts::unknown()),
             epoch: Epoch::FIRST,
             system_identifier: 0,
+            timeline: None,
             signs: Signs::default(),
             snapshot: String::new(),
             watched: Vec::new(),
@@ -76,6 +78,7 @@ impl Reading {
             facts: Arc::clone(&self.facts),
             epoch: self.epoch,
             system_identifier: self.system_identifier,
+            timeline: self.timeline,
             choices: Arc::default(),
         })
     }
@@ -122,8 +125,9 @@ impl Reading {
             self.families.clear();
             self.facts_mut().contract = stored.contract;
         }
-        if (stored.epoch, stored.system_identifier) != (self.epoch, self.system_identifier) {
-            (self.epoch, self.system_identifier) = (stored.epoch, stored.system_identifier);
+        let identity = (stored.epoch, stored.system_identifier, stored.timeline);
+        if identity != (self.epoch, self.system_identifier, self.timeline) {
+            (self.epoch, self.system_identifier, self.timeline) = identity;
             self.renew();
         }
         Ok(())

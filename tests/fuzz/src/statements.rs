@@ -77,6 +77,7 @@ fn session() -> SessionKnowledge {
         standard_strings: true,
         hears_log: false,
         mirror: None,
+        timeline: None,
     })
 }
 

@@ -52,6 +52,8 @@ pub struct SessionFacts {
     pub hears_log: bool,
     /// `segue.mirror`, if it is set to a choice.
     pub mirror: Option<MirrorChoice>,
+    /// The timeline that the connection's server writes, if it does: the same for all its life.
+    pub timeline: Option<i32>,
 }
 
 impl SessionFacts {
@@ -103,6 +105,14 @@ impl SessionKnowledge {
     pub const fn mirror(&self) -> Option<MirrorChoice> {
         match self {
             Self::Known { facts, .. } => facts.mirror,
+            Self::Unknown => None,
+        }
+    }
+
+    /// The timeline that the connection's server writes, as far as is known.
+    pub const fn timeline(&self) -> Option<i32> {
+        match self {
+            Self::Known { facts, .. } => facts.timeline,
             Self::Unknown => None,
         }
     }

@@ -88,11 +88,14 @@ pub enum DeferReason {
     ShapeChanged,
     /// A captured record could not be read.
     Unreadable,
+    /// The connection's server is on another timeline than the epoch: one from before a failover, or
+    /// one of which the proxy has not heard yet.
+    OtherTimeline,
 }
 
 impl DeferReason {
     /// Each of them.
-    pub const ALL: [Self; Self::Unreadable as usize + 1] = [
+    pub const ALL: [Self; Self::OtherTimeline as usize + 1] = [
         Self::Unparsable,
         Self::TextTooLong,
         Self::SessionUnknown,
@@ -134,6 +137,7 @@ impl DeferReason {
         Self::SeveralTransactions,
         Self::ShapeChanged,
         Self::Unreadable,
+        Self::OtherTimeline,
     ];
 
     /// The reason with this name, as `segue.op` holds it.
@@ -190,6 +194,7 @@ impl DeferReason {
             Self::SeveralTransactions => "several_transactions",
             Self::ShapeChanged => "shape_changed",
             Self::Unreadable => "unreadable",
+            Self::OtherTimeline => "other_timeline",
         }
     }
 }

@@ -62,6 +62,7 @@ impl Capturing {
     fn read_session(&mut self, body: Bytes) {
         if let Ok(row) = DataRow::decode(body) {
             self.knowledge = Capture::read_session(&row.columns);
+            self.log.on_timeline(self.knowledge.timeline());
         }
     }
 

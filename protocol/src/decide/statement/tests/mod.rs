@@ -114,6 +114,7 @@ fn session() -> SessionFacts {
         standard_strings: true,
         hears_log: false,
         mirror: None,
+        timeline: None,
     }
 }
 
