@@ -109,17 +109,26 @@ pub enum ReconcilerError {
         /// What the source says.
         found: String,
     },
-    /// The source has been promoted.
+    /// It takes no writes, and so is no source yet.
+    #[error("the source is a standby; the stream goes on when it is promoted")]
+    Standby,
+    /// The source that a failover has left behind is there again.
     #[error(
-        "the source is on timeline {found}, but the target followed timeline {expected}: it has \
-         failed over; verify the target and run segue setup again"
+        "the source answers on timeline {found}, and the target follows timeline {followed}: it is \
+         the server from before a failover; point --source at the one that took over"
     )]
-    OtherTimeline {
+    Outdated {
         /// What `segue.progress` says.
-        expected: i64,
+        followed: u32,
         /// What the source says.
-        found: i64,
+        found: u32,
     },
+    /// There have been as many as there can be.
+    #[error(
+        "the source has failed over, and there is no epoch left after the 255th; copy the database \
+         anew, then segue setup --remove and segue setup"
+    )]
+    EpochsUsedUp,
     /// A value of the `segue` schema or of the catalogs cannot be read.
     #[error("the {side} answered something that cannot be read: {what}")]
     Answer {
@@ -166,7 +175,9 @@ impl ReconcilerError {
             Self::SlotLost { .. } => "slot_lost",
             Self::NoProgress { .. } => "no_progress",
             Self::OtherCluster { .. } => "other_cluster",
-            Self::OtherTimeline { .. } => "other_timeline",
+            Self::Standby => "standby",
+            Self::Outdated { .. } => "outdated",
+            Self::EpochsUsedUp => "epochs_used_up",
             Self::Answer { .. } => "answer",
         }
     }
@@ -197,7 +208,9 @@ impl ReconcilerError {
             | Self::SlotLost { .. }
             | Self::NoProgress { .. }
             | Self::OtherCluster { .. }
-            | Self::OtherTimeline { .. }
+            | Self::Standby
+            | Self::Outdated { .. }
+            | Self::EpochsUsedUp
             | Self::Answer { .. } => None,
         }
     }
@@ -210,7 +223,15 @@ impl ReconcilerError {
 
     /// Whether the stream has ended for good, so that nothing would prove what is mirrored.
     pub(crate) const fn ends_the_stream(&self) -> bool {
-        matches!(self, Self::SlotLost { .. } | Self::OtherTimeline { .. })
+        matches!(
+            self,
+            Self::SlotLost { .. } | Self::OtherCluster { .. } | Self::EpochsUsedUp
+        )
+    }
+
+    /// Whether the report is to say it.
+    pub(crate) const fn is_told(&self) -> bool {
+        self.ends_the_stream() || matches!(self, Self::Outdated { .. })
     }
 
     /// What the source is asked for after this error, if it was asked for `before`: where large
@@ -236,7 +257,9 @@ impl ReconcilerError {
             Self::Session(SessionError::OriginsTaken { .. })
             | Self::StreamEnded { .. }
             | Self::Disorder { .. }
-            | Self::Spool { .. } => Retry::Later,
+            | Self::Spool { .. }
+            | Self::Standby
+            | Self::Outdated { .. } => Retry::Later,
             Self::Control(_)
             | Self::Session(_)
             | Self::Logged(_)
@@ -247,7 +270,7 @@ impl ReconcilerError {
             | Self::SlotLost { .. }
             | Self::NoProgress { .. }
             | Self::OtherCluster { .. }
-            | Self::OtherTimeline { .. }
+            | Self::EpochsUsedUp
             | Self::Answer { .. } => Retry::Never,
         }
     }

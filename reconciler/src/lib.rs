@@ -19,6 +19,7 @@ mod slot;
 mod source;
 mod spool;
 mod stats;
+mod succession;
 mod supervisor;
 
 use std::path::PathBuf;

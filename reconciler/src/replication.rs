@@ -7,6 +7,7 @@ use std::time::Duration;
 use apply::connection::{Connection, ConnectionError, tag};
 use bytes::Bytes;
 use control::{Dsn, Side};
+use protocol::decide::failover::{Found, History, Role, SlotState};
 use protocol::lsn::Lsn;
 use protocol::pgoutput::frame::{Frame, standby_status};
 use tokio::time::Instant;
@@ -47,8 +48,11 @@ pub(crate) struct Slot {
 /// Who is at the other end.
 #[derive(Debug)]
 pub(crate) struct System {
-    pub(crate) identifier: String,
-    pub(crate) timeline: i64,
+    pub(crate) found: Found,
+    /// Why the slot cannot be read any more; none where it can.
+    pub(crate) slot_loss: Option<String>,
+    /// As in `server_version_num`.
+    pub(crate) version: u32,
 }
 
 /// A connection that has not begun to stream.
@@ -78,20 +82,98 @@ impl Replication {
 
     pub(crate) async fn identify(&mut self) -> Result<System, ReconcilerError> {
         let rows = self.connection.query_simple("IDENTIFY_SYSTEM").await?;
-        let text = |place: usize| {
-            let column = rows.first()?.get(place)?.as_ref()?;
-            Some(String::from_utf8_lossy(column).into_owned())
-        };
         let unreadable = || ReconcilerError::Answer {
             side: self.slot.side,
             what: "the answer to IDENTIFY_SYSTEM",
         };
+        let row = rows.first().ok_or_else(unreadable)?;
+        let identifier = text(row, 0).ok_or_else(unreadable)?;
+        let timeline = text(row, 1).and_then(|timeline| timeline.parse().ok());
+        let timeline = timeline.ok_or_else(unreadable)?;
+        let sql = format!(
+            "SELECT pg_is_in_recovery()::text, current_setting('server_version_num'), \
+                    (SELECT confirmed_flush_lsn::text FROM pg_replication_slots \
+                     WHERE slot_name = '{}')",
+            self.slot.name
+        );
+        let rows = self.connection.query_simple(&sql).await?;
+        let row = rows.first().ok_or_else(unreadable)?;
+        let role = match text(row, 0).as_deref() {
+            Some("false") => Role::Primary,
+            _ => Role::Standby,
+        };
+        let version = text(row, 1).and_then(|version| version.parse().ok());
+        let version = version.ok_or_else(unreadable)?;
+        let confirmed = text(row, 2).and_then(|lsn| lsn.parse().ok());
+        let slot_loss = self.slot_loss().await?;
+        let slot = match (&slot_loss, confirmed) {
+            (_, None) => SlotState::Absent,
+            (Some(_), Some(_)) => SlotState::Lost,
+            (None, Some(confirmed)) => SlotState::Readable { confirmed },
+        };
+        let found = Found {
+            system_identifier: identifier,
+            history: self.history(timeline).await?,
+            role,
+            slot,
+        };
         Ok(System {
-            identifier: text(0).ok_or_else(unreadable)?,
-            timeline: text(1)
-                .and_then(|timeline| timeline.parse().ok())
-                .ok_or_else(unreadable)?,
+            found,
+            slot_loss,
+            version,
         })
+    }
+
+    /// Where the server's timeline comes from, as far as it still knows.
+    async fn history(&mut self, timeline: u32) -> Result<History, ReconcilerError> {
+        if timeline == 1 {
+            return Ok(History::of(timeline));
+        }
+        let command = format!("TIMELINE_HISTORY {timeline}");
+        let content = match self.connection.query_simple(&command).await {
+            Ok(rows) => rows
+                .first()
+                .and_then(|row| text(row, 1))
+                .unwrap_or_default(),
+            Err(ConnectionError::Server { error, .. }) => {
+                let message = error.message;
+                tracing::warn!(timeline, message, "the source does not tell its history");
+                String::new()
+            }
+            Err(error) => return Err(error.into()),
+        };
+        History::parse(timeline, &content).map_err(|_| ReconcilerError::Answer {
+            side: self.slot.side,
+            what: "a timeline's history",
+        })
+    }
+
+    /// Has the server keep the slot on its standbys, where it can (from version 17 on).
+    pub(crate) async fn keep_on_standbys(&mut self) -> Result<(), ReconcilerError> {
+        let sql = format!(
+            "SELECT 'wanted' FROM pg_replication_slots s \
+             WHERE slot_name = '{}' AND to_jsonb(s) ->> 'failover' = 'false'",
+            self.slot.name
+        );
+        if self.connection.query_simple(&sql).await?.is_empty() {
+            return Ok(());
+        }
+        let command = format!(
+            "ALTER_REPLICATION_SLOT \"{}\" (FAILOVER true)",
+            self.slot.name
+        );
+        match self.connection.query_simple(&command).await {
+            Ok(_) => Ok(()),
+            // Somebody still reads it: the next session has another try.
+            Err(ConnectionError::Server { error, .. }) => {
+                tracing::debug!(
+                    message = error.message,
+                    "the slot stays as it is on standbys"
+                );
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Why the slot cannot be read any more; none where it can.
@@ -161,6 +243,11 @@ impl Replication {
             }
         }
     }
+}
+
+fn text(row: &[Option<Bytes>], place: usize) -> Option<String> {
+    let column = row.get(place)?.as_ref()?;
+    Some(String::from_utf8_lossy(column).into_owned())
 }
 
 /// Frames taken in a row before anything else gets its turn.

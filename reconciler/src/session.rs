@@ -13,7 +13,9 @@ use control::contract::Phase;
 use control::{Names, Side, connect, contract, names, schema};
 use protocol::contract::{Contract, TableIndex};
 use protocol::lsn::Lsn;
+use protocol::revision::Epoch;
 use tokio::sync::{mpsc, watch};
+use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
 use crate::Config;
@@ -23,10 +25,10 @@ use crate::foreign::ForeignIntake;
 use crate::intake::{Incoming, Intake, QUEUE_PARTS_MAX};
 use crate::relations::Relations;
 use crate::replication::{Replication, Slot, Stream};
-use crate::slot;
 use crate::source::Source;
 use crate::spool::Spool;
 use crate::stats::Stats;
+use crate::succession::{self, Course, Progress, Sides};
 
 /// A killed reconciler's walsender ends within moments; one that is alive stays.
 const FIRST_PATIENCE: Duration = Duration::from_secs(10);
@@ -57,13 +59,6 @@ struct Streams {
     oids: HashMap<u32, TableIndex>,
 }
 
-/// Where `segue.progress` stands.
-struct Progress {
-    commit_lsn: Lsn,
-    system_identifier: String,
-    timeline: i64,
-}
-
 /// Runs a session until `shutdown` or an error. `begun` is called when everything runs.
 pub(crate) async fn run(
     attempt: Attempt<'_>,
@@ -73,40 +68,46 @@ pub(crate) async fn run(
     let config = attempt.config;
     let names = names(config.source.database());
     let spool = open_spool(config, attempt.sending)?;
-    let phase = load_phase(config).await?;
+    let (phase, source) = load_phase(config).await?;
     let contract = Arc::new(phase.contract.clone());
     let mut target = open_target(&config.target, &names, SessionKind::Logged).await?;
-    let progress = read_progress(&mut target, &names.stream).await?;
+    let progress = Progress::read(&mut target, &names.stream).await?;
     let slot = Slot {
         side: Side::Source,
         name: names.slot.clone(),
         publication: names.publication.clone(),
     };
     let mut replication = Replication::connect(&config.source, slot).await?;
-    if let Err(error) = check_stream(&mut replication, &progress, &names).await {
-        if error.ends_the_stream() {
-            give_up(&mut target, &error).await?;
-        }
-        return Err(error);
+    let sides = Sides {
+        source: &source,
+        target: &mut target,
+        names: &names,
+        phase: &phase,
+    };
+    match succession::look(sides, &mut replication, &progress).await? {
+        Course::Follow => replication.keep_on_standbys().await?,
+        Course::Anew => return Ok(()),
     }
+    drop(source);
+    let Progress { followed, epochs } = progress;
     let patience = match attempt.before {
         None => FIRST_PATIENCE,
         Some(_) => LATER_PATIENCE,
     };
     let stream = replication
-        .start(progress.commit_lsn, attempt.sending, patience)
+        .start(followed.position, attempt.sending, patience)
         .await?;
-    let position = take_over(&mut target, &names, attempt.holder, &phase).await?;
+    let position = take_over(&mut target, &names, attempt.holder, epochs.current()).await?;
     let logged = LoggedStream {
         name: names.stream.clone(),
-        epoch: phase.epoch,
+        epochs: epochs.clone(),
         holder: attempt.holder.to_owned(),
     };
     let writer = LoggedWriter::open(target, Arc::clone(&contract), logged, position).await?;
     let source = Source::open(&config.source, Arc::clone(&contract)).await?;
     let identity = Identity {
         system_identifier: phase.system_identifier,
-        epoch: phase.epoch,
+        epochs,
         stream: names.stream.clone(),
         slot: names.slot.clone(),
         foreign_stream: names.target_slot.clone(),
@@ -144,11 +145,12 @@ async fn take_up(
         let text = format!("{error}; the stream goes on after {away:.1} s");
         applier.event("resumed", &text).await?;
     }
-    applier.arm().await?;
     applier.load_stopped().await?;
     let oids = applier.compare_catalogs().await?;
     applier.recall_repairs(config).await?;
     applier.load_owed().await?;
+    applier.load_recheck().await?;
+    applier.arm_or_wait().await?;
     Ok(oids)
 }
 
@@ -217,7 +219,8 @@ fn open_spool(config: &Config, sending: Sending) -> Result<Spool, ReconcilerErro
     Ok(spool)
 }
 
-async fn load_phase(config: &Config) -> Result<Phase, ReconcilerError> {
+/// The phase, and a session at the source that has said it.
+async fn load_phase(config: &Config) -> Result<(Phase, Client), ReconcilerError> {
     let application = "segue reconciler";
     let source = connect(&config.source, Side::Source, application)
         .await
@@ -228,85 +231,12 @@ async fn load_phase(config: &Config) -> Result<Phase, ReconcilerError> {
     // The target first: where its schema is of another version, setup would be the wrong advice.
     schema::check_version(&target, Side::Target, config.target.database()).await?;
     schema::check_version(&source, Side::Source, config.source.database()).await?;
-    Ok(contract::load_from_source(&source).await?)
+    let phase = contract::load_from_source(&source).await?;
+    Ok((phase, source))
 }
 
 fn control_error(error: control::ConnectError) -> ReconcilerError {
     ReconcilerError::Control(error.into())
-}
-
-async fn read_progress(
-    target: &mut apply::connection::Connection,
-    stream: &str,
-) -> Result<Progress, ReconcilerError> {
-    let sql = format!(
-        "SELECT commit_lsn::text, system_identifier, timeline::text FROM segue.progress \
-         WHERE stream = '{stream}'"
-    );
-    let rows = target.query_simple(&sql).await?;
-    let text = |place: usize| {
-        let column = rows.first()?.get(place)?.as_ref()?;
-        Some(String::from_utf8_lossy(column).into_owned())
-    };
-    let read = || {
-        Some(Progress {
-            commit_lsn: text(0)?.parse().ok()?,
-            system_identifier: text(1)?,
-            timeline: text(2)?.parse().ok()?,
-        })
-    };
-    read().ok_or_else(|| ReconcilerError::NoProgress {
-        stream: stream.to_owned(),
-    })
-}
-
-/// Whether the stream can go on from where it was.
-async fn check_stream(
-    replication: &mut Replication,
-    progress: &Progress,
-    names: &Names,
-) -> Result<(), ReconcilerError> {
-    check_identity(progress, &replication.identify().await?)?;
-    match replication.slot_loss().await? {
-        Some(why) => Err(slot::lost(Side::Source, &names.slot, why)),
-        None => Ok(()),
-    }
-}
-
-/// The log will prove nothing any more: nothing is mirrored from now on, and the report says why.
-async fn give_up(
-    target: &mut apply::connection::Connection,
-    error: &ReconcilerError,
-) -> Result<(), ReconcilerError> {
-    let text = error.to_string().replace('\'', "''");
-    let kind = error.kind();
-    // Each start finds it again, and one event is enough.
-    let sql = format!(
-        "DELETE FROM segue.mirror_gate; \
-         INSERT INTO segue.event (kind, text) SELECT '{kind}', '{text}' \
-         WHERE '{text}' IS DISTINCT FROM (SELECT text FROM segue.event ORDER BY id DESC LIMIT 1)"
-    );
-    target.query_simple(&sql).await?;
-    Ok(())
-}
-
-fn check_identity(
-    progress: &Progress,
-    found: &crate::replication::System,
-) -> Result<(), ReconcilerError> {
-    if progress.system_identifier != found.identifier {
-        return Err(ReconcilerError::OtherCluster {
-            expected: progress.system_identifier.clone(),
-            found: found.identifier.clone(),
-        });
-    }
-    if progress.timeline != found.timeline {
-        return Err(ReconcilerError::OtherTimeline {
-            expected: progress.timeline,
-            found: found.timeline,
-        });
-    }
-    Ok(())
 }
 
 /// Becomes the holder of `progress`, after whoever still writes has ended its transaction.
@@ -314,9 +244,8 @@ async fn take_over(
     target: &mut apply::connection::Connection,
     names: &Names,
     holder: &str,
-    phase: &Phase,
+    epoch: Epoch,
 ) -> Result<Lsn, ReconcilerError> {
-    let epoch = phase.epoch.number();
     let sql = format!(
         "UPDATE segue.progress SET holder = '{holder}' \
          WHERE stream = '{}' AND epoch = {epoch} RETURNING commit_lsn::text",

@@ -21,6 +21,18 @@ use crate::keys;
 /// An asynchronous commit is flushed within three `wal_writer_delay`s (600 ms by default).
 const FLUSH_PAUSE: Duration = Duration::from_millis(10);
 
+/// What each standby has: as its slot says, or, where the role may see it, the sender that feeds it.
+const STANDBYS: &str = "\
+SELECT restart_lsn FROM pg_replication_slots WHERE slot_type = 'physical' AND active
+UNION ALL
+SELECT flush_lsn FROM pg_stat_replication WHERE state IN ('streaming', 'catchup')
+AND pid NOT IN (SELECT active_pid FROM pg_replication_slots
+                WHERE slot_type = 'logical' AND active_pid IS NOT NULL)";
+
+/// A standby that is further behind is not waited for with the floor, in bytes: what is remembered
+/// above it would not be small any more.
+const STANDBY_LAG_MAX: u32 = 256 << 20;
+
 const SETTINGS: [(&str, &str); 8] = [
     ("application_name", "segue reconciler"),
     ("search_path", "pg_catalog"),
@@ -49,6 +61,8 @@ pub(crate) struct Whereabouts {
     pub(crate) clock_seconds: f64,
     /// The log that the slot holds back.
     pub(crate) slot_wal_bytes: Option<i64>,
+    /// What the slowest of the standbys has that are near; none if there is none that is known.
+    pub(crate) standbys: Option<Lsn>,
     /// `max_slot_wal_keep_size`; none if there is no bound.
     pub(crate) slot_wal_budget_bytes: Option<i64>,
 }
@@ -93,7 +107,9 @@ impl Source {
                     (SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), restart_lsn)::bigint \
                      FROM pg_replication_slots WHERE slot_name = '{slot}'), \
                     (SELECT setting::bigint * 1048576 FROM pg_settings \
-                     WHERE name = 'max_slot_wal_keep_size' AND setting <> '-1')"
+                     WHERE name = 'max_slot_wal_keep_size' AND setting <> '-1'), \
+                    (SELECT min(lsn) FROM ({STANDBYS}) AS standby (lsn) \
+                     WHERE pg_current_wal_insert_lsn() - lsn < {STANDBY_LAG_MAX})"
         );
         let rows = self.connection.query_simple(&sql).await?;
         let text = |place: usize| {
@@ -107,6 +123,7 @@ impl Source {
                 clock_seconds: text(2)?.parse().ok()?,
                 slot_wal_bytes: text(3).and_then(|bytes| bytes.parse().ok()),
                 slot_wal_budget_bytes: text(4).and_then(|bytes| bytes.parse().ok()),
+                standbys: text(5).and_then(|lsn| lsn.parse().ok()),
             })
         };
         read().ok_or(ReconcilerError::Answer {

@@ -221,6 +221,7 @@ mod tests {
             insert_lsn: Lsn::new(lsn),
             snapshot: Snapshot::parse("1:1:").unwrap(),
             clock_seconds,
+            standbys: None,
             slot_wal_bytes: None,
             slot_wal_budget_bytes: None,
         }

@@ -1,6 +1,6 @@
 //! The state of the migration as one screen of text.
 
-use control::status::{Gate, Reconciler, StatusFacts, StoppedTable};
+use control::status::{Failover, Gate, Reconciler, StatusFacts, StoppedTable};
 
 use super::{
     bytes, count, count_signed, or_unknown, percentiles, plain, plural, push, reasons, seconds,
@@ -30,6 +30,9 @@ pub(crate) fn text(facts: &StatusFacts, silence_seconds: u32) -> String {
     );
     screen.line("mirror", &gate(facts));
     screen.line("open", &open(facts));
+    if let Some(failover) = &facts.failover {
+        screen.line("failover", &since_failover(failover));
+    }
     for table in &facts.stopped_tables {
         screen.line("stopped", &stopped(table));
     }
@@ -53,6 +56,23 @@ pub(crate) fn text(facts: &StatusFacts, silence_seconds: u32) -> String {
         );
     }
     screen.0
+}
+
+/// What there is to say of the source's last failover.
+fn since_failover(failover: &Failover) -> String {
+    let left = match &failover.verified_at {
+        Some(at) => format!("verified {at}"),
+        None => format!(
+            "being verified: {} that were lost, {} to be read again ({} so far)",
+            plural(failover.lost_rows, "row"),
+            plural(failover.recheck_tables, "table"),
+            plural(failover.recheck_rows, "row"),
+        ),
+    };
+    format!(
+        "since {}, timeline {} from {}; {left}",
+        failover.since, failover.timeline, failover.begins_at_lsn
+    )
 }
 
 struct Screen(String);

@@ -33,6 +33,8 @@ mod dry;
 #[cfg(test)]
 mod endpoint;
 #[cfg(test)]
+mod failover;
+#[cfg(test)]
 mod fidelity;
 #[cfg(test)]
 mod ground;

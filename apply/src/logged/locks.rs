@@ -13,7 +13,6 @@ use protocol::decide::floor::Floor;
 use protocol::decide::verdict::Entry;
 use protocol::decide::working_set::Net;
 use protocol::reader::{ReadError, Reader};
-use protocol::revision::Revision;
 use protocol::row::RowKey;
 
 use super::{LoggedError, LoggedWriter, SourceTransaction, entries, statements};
@@ -57,7 +56,7 @@ impl LoggedWriter {
         }
         for one in batch {
             for write in &one.writes {
-                let rev = Revision::logged(self.stream.epoch, write.lsn)?;
+                let rev = self.stream.epochs.revision(write.lsn)?;
                 if floor.needs_entry(rev, Some(one.xid)) {
                     return Ok(Locking::Entries);
                 }

@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 use protocol::contract::{Contract, Table, TableIndex};
 use protocol::decide::assembly::LoggedWrite;
+use protocol::decide::failover::Epochs;
 use protocol::decide::floor::Floor;
 use protocol::decide::repair::Hold;
 use protocol::decide::verdict::OwedWhy;
@@ -41,7 +42,7 @@ pub use self::error::{LoggedError, is_about_the_schema};
 use self::locks::{Held, Locking};
 pub use self::notes::{ForeignAuthor, ForeignWrite, WRITTEN_AGAIN, WRITTEN_BY_LOG};
 pub use self::repairs::RepairBook;
-pub use self::reread::{ForeignTrace, FreshRead, FreshRow, Settled, Settlement};
+pub use self::reread::{ForeignTrace, FreshRead, FreshRow, Settled, Settlement, Survival};
 use crate::connection::{Connection, ConnectionError, EncodeError, Format, Parameter, ResultSet};
 use crate::statements::Statements;
 use crate::statements::many::{self, ManyStatements};
@@ -51,8 +52,8 @@ use crate::statements::many::{self, ManyStatements};
 pub struct Stream {
     /// Its row in `segue.progress`.
     pub name: String,
-    /// The authority's generation.
-    pub epoch: Epoch,
+    /// The authority's generations, and where each begins in the log.
+    pub epochs: Epochs,
     /// Who applies it, as a uuid in text.
     pub holder: String,
 }
@@ -201,7 +202,9 @@ impl LoggedWriter {
         let (set, held, outcomes) = self.read(&keys, &ops, locking).await?;
         let mut set = set.with_repairs(self.repairs.clone_repairs(), self.repairs.now());
         for transaction in batch {
-            let mut operation = self.operation(transaction.op_id, transaction.xid, &outcomes);
+            let epoch = self.stream.epochs.of_commit(transaction.end_lsn);
+            let named = (transaction.op_id, transaction.xid, epoch);
+            let mut operation = self.operation(named, &outcomes);
             operation.extent = Extent::Whole;
             set.judge(&operation, &transaction.writes)?;
         }
@@ -334,14 +337,13 @@ impl LoggedWriter {
     /// What is known of a source transaction that is applied step by step.
     pub fn operation(
         &self,
-        op_id: OpId,
-        xid: Xid,
+        (op_id, xid, epoch): (OpId, Xid, Epoch),
         outcomes: &HashMap<OpId, MirrorOutcome>,
     ) -> Operation {
         Operation {
             op_id,
             xid,
-            epoch: self.stream.epoch,
+            epoch,
             outcome: outcomes.get(&op_id).copied(),
             extent: Extent::Piece,
         }
@@ -358,7 +360,7 @@ impl LoggedWriter {
 
     fn queue_progress(&mut self, end: Lsn) -> Result<(), LoggedError> {
         let (end, position) = (end.to_string(), self.position.to_string());
-        let epoch = self.stream.epoch.number().to_string();
+        let epoch = self.stream.epochs.current().number().to_string();
         let parameters = [
             Parameter::Text(end.as_bytes()),
             Parameter::Text(self.stream.name.as_bytes()),

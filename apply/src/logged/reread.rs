@@ -33,11 +33,22 @@ pub struct FreshRow {
     pub is_held: bool,
     /// The unverified entry that the log has passed by, as the last sweep saw it (rule 13).
     pub passed: Option<Revision>,
+    /// Whether who wrote it is in the source's history.
+    pub survival: Survival,
     /// What somebody else had made of the row, where that is known.
     pub foreign: Option<ForeignTrace>,
     /// It was seen to differ, and the target's own log has been read past that moment since: had
     /// somebody else made it so, that would be known.
     pub is_cleared: bool,
+}
+
+/// What a failover has done to the transaction that wrote a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Survival {
+    /// Nothing that is known.
+    Kept,
+    /// The new source does not have it.
+    Lost,
 }
 
 /// In what somebody else's write differed from what the source holds.
@@ -118,7 +129,8 @@ impl LoggedWriter {
                     key: &write.key,
                     kind: "foreign_write",
                     source_rev: None,
-                    target_rev: Revision::logged(self.stream.epoch, write.target_lsn).ok(),
+                    target_rev: Revision::logged(self.stream.epochs.current(), write.target_lsn)
+                        .ok(),
                     op_id: None,
                     columns: &[],
                     author: Some(&write.author),
@@ -186,12 +198,16 @@ impl LoggedWriter {
         let (mut repairs, now) = (self.repairs.clone_repairs(), self.repairs.now());
         for fresh in set {
             let entry = entries.remove(&fresh.key).flatten();
+            // Of a lost transaction it is known that its log will not come.
+            let lost = entry.as_ref().map(|held| held.rev).filter(|rev| {
+                fresh.survival == Survival::Lost && rev.epoch() < self.stream.epochs.current()
+            });
             let row = targets.remove(&fresh.key);
             let (differs, columns) = compare(row.as_ref(), fresh.row.as_ref());
             let owed = OwedRead {
                 entry: entry.as_ref(),
                 xid: fresh.xid,
-                passed: fresh.passed,
+                passed: lost.or(fresh.passed),
                 is_known: fresh.is_foreign || fresh.is_held,
                 is_cleared: fresh.is_cleared,
                 differs,

@@ -14,7 +14,7 @@ use super::{LoggedError, LoggedWriter};
 impl LoggedWriter {
     /// Empties the tables within the transaction that was begun.
     pub async fn truncate(&mut self, truncation: &Truncation) -> Result<(), LoggedError> {
-        let floor = Revision::logged(self.stream.epoch, truncation.lsn)?;
+        let floor = self.stream.epochs.revision(truncation.lsn)?;
         for (table, emptied) in &truncation.tables {
             self.empty(*table, emptied, floor).await?;
         }

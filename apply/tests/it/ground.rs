@@ -13,6 +13,7 @@ use control::setup::{self, Outcome};
 use control::{Defaults, Dsn, Names, Side};
 use harness::Bed;
 use protocol::contract::{Contract, Form, TableIndex, quote_identifier};
+use protocol::decide::failover::Epochs;
 use protocol::lsn::Lsn;
 use protocol::op_id::OpId;
 use protocol::revision::{Epoch, Revision};
@@ -72,7 +73,7 @@ impl Ground {
     pub(crate) async fn logged_writer(&self, holder: &str) -> LoggedWriter {
         let stream = Stream {
             name: self.names.stream.clone(),
-            epoch: Epoch::FIRST,
+            epochs: Epochs::starting_with(Epoch::FIRST),
             holder: holder.to_owned(),
         };
         let take_over = format!(

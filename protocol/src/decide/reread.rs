@@ -117,6 +117,11 @@ impl Horizon {
         }
     }
 
+    /// Whether everything that was applied before is visible to a snapshot: to any later one, too.
+    pub fn is_covered_by(&self, snapshot: &Snapshot) -> bool {
+        snapshot.xmin() >= self.barrier
+    }
+
     /// A logged transaction has been applied.
     pub fn applied(&mut self, xid: Xid) {
         self.unseen.insert(xid);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use protocol::decide::failover::floor_bound;
 use protocol::lsn::Lsn;
 use protocol::revision::Revision;
 use protocol::xid::Xid;
@@ -33,7 +34,10 @@ impl Applier<'_> {
             .await?;
         match found.and_then(|floor| floor.parse().ok()) {
             Some(packed) => match Revision::from_packed(packed) {
-                Ok(floor) if floor < insert => self.raise_to(self.here.insert_lsn).await,
+                Ok(floor) if floor < insert => {
+                    let lsn = floor_bound(self.here.insert_lsn, self.here.standbys);
+                    self.raise_to(lsn).await
+                }
                 Ok(floor) => self.rely_on(floor).await,
                 Err(_) => self.arm_anew().await,
             },
@@ -43,7 +47,7 @@ impl Applier<'_> {
 
     async fn arm_anew(&mut self) -> Result<(), ReconcilerError> {
         let floor = self.revision(self.here.insert_lsn)?;
-        let epoch = self.identity.epoch.number();
+        let epoch = self.identity.epochs.current();
         self.execute(&format!(
             "INSERT INTO segue.mirror_gate (epoch, floor) VALUES ({epoch}, {floor})"
         ))
@@ -53,8 +57,9 @@ impl Applier<'_> {
         self.event(
             "gate_armed",
             &format!(
-                "the gate was shut, as it is after a crash of the target; mirroring starts again \
-                 above {lsn}, and the log brings everything before"
+                "the gate was shut, as it is after a crash of the target and at a failover of the \
+                 source; mirroring starts again above {lsn}, in epoch {epoch}, and the log brings \
+                 everything before"
             ),
         )
         .await?;
@@ -94,6 +99,7 @@ impl Applier<'_> {
             self.history.pop_front();
         }
         if let (Some(lsn), true) = (reached, self.floor.is_settled()) {
+            let lsn = floor_bound(lsn, self.here.standbys);
             self.raise_to(lsn).await?;
         }
         self.drop_entries().await
@@ -108,7 +114,7 @@ impl Applier<'_> {
         {
             return Ok(());
         }
-        let epoch = self.identity.epoch.number();
+        let epoch = self.identity.epochs.current();
         let raised = self
             .target_text(&format!(
                 "UPDATE segue.mirror_gate SET floor = greatest(floor, {floor}) \
@@ -144,7 +150,7 @@ impl Applier<'_> {
     }
 
     pub(super) fn revision(&self, lsn: Lsn) -> Result<Revision, ReconcilerError> {
-        let revision = Revision::logged(self.identity.epoch, lsn);
+        let revision = self.identity.epochs.revision(lsn);
         revision.map_err(|error| ReconcilerError::Logged(error.into()))
     }
 

@@ -67,6 +67,7 @@ impl Applier<'_> {
         self.report().await?;
         self.head_start = self.measure_head_start().await?;
         self.watch_tables().await?;
+        self.certify().await?;
         if self.rounds.is_multiple_of(TIDY_ROUNDS) {
             self.tidy().await?;
         }

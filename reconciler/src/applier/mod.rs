@@ -8,6 +8,7 @@ mod floors;
 mod housekeeping;
 mod leaves;
 mod owed;
+mod recheck;
 mod repairs;
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
@@ -19,12 +20,14 @@ use apply::logged::{Applied, LoggedWriter, SourceTransaction};
 use control::{Dsn, Names};
 use protocol::contract::{Contract, TableIndex};
 use protocol::decide::assembly::{LoggedWrite, Segment};
+use protocol::decide::failover::Epochs;
 use protocol::decide::floor::Floor;
 use protocol::decide::reread::Horizon;
 use protocol::decide::sweep::Sweep;
 use protocol::decide::working_set::Operation;
 use protocol::lsn::Lsn;
 use protocol::op_id::OpId;
+use protocol::pgoutput::Begin;
 use protocol::revision::Epoch;
 use protocol::xid::Xid;
 use tokio::sync::{mpsc, watch};
@@ -33,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::drift::DriftBook;
 use self::owed::OwedBook;
+use self::recheck::RecheckBook;
 use crate::error::ReconcilerError;
 use crate::foreign::ForeignPart;
 use crate::intake::{End, Part, Piece};
@@ -51,6 +55,9 @@ const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often it is looked whether an owed row is due.
 const OWED_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The same while whole tables are read again: the log and the source get their turn.
+const RECHECK_PAUSE: Duration = Duration::from_millis(5);
 
 /// How long the log leaves a transaction to the mirror, at least and at most, while one is alive:
 /// an early write that comes second is refused, and the row would have been fresh no sooner.
@@ -84,6 +91,7 @@ pub(crate) struct Applier<'a> {
     sweep: Sweep,
     owed: OwedBook,
     drift: DriftBook,
+    recheck: RecheckBook,
     /// The session is to end, because another one has to begin with what this one has found.
     is_over: bool,
     /// Where the source was when it was asked last.
@@ -111,7 +119,7 @@ pub(crate) struct Applier<'a> {
 #[derive(Debug, Clone)]
 pub(crate) struct Identity {
     pub(crate) system_identifier: u64,
-    pub(crate) epoch: Epoch,
+    pub(crate) epochs: Epochs,
     pub(crate) stream: String,
     pub(crate) slot: String,
     pub(crate) foreign_stream: String,
@@ -191,6 +199,7 @@ impl<'a> Applier<'a> {
             sweep: Sweep::default(),
             owed: OwedBook::default(),
             drift: DriftBook::default(),
+            recheck: RecheckBook::default(),
             is_over: false,
             history: VecDeque::new(),
             open: None,
@@ -230,13 +239,20 @@ impl<'a> Applier<'a> {
                 }
                 _ = owed.tick(), if self.open.is_none() => {
                     self.read_owed_again().await?;
-                    owed.reset();
+                    self.let_go().await?;
+                    self.recheck_some().await?;
+                    if self.recheck.is_reading() {
+                        owed.reset_after(RECHECK_PAUSE);
+                    } else {
+                        owed.reset();
+                    }
                 }
                 part = queues.foreign.recv(), if self.open.is_none() => match part {
                     Some(part) => self.take_foreign(part).await?,
                     None => return Ok(()),
                 },
-                part = queues.parts.next(self.head_start, self.rested) => match part {
+                part = queues.parts.next(self.head_start, self.rested),
+                    if !self.recheck.holds_the_log() => match part {
                     Some(part) => self.apply_parts(part, &mut queues.parts).await?,
                     None => return Ok(()),
                 },
@@ -302,7 +318,7 @@ impl<'a> Applier<'a> {
             Ok(writes) => {
                 batch.row_count += writes.len();
                 batch.transactions.push(SourceTransaction {
-                    op_id: self.op_id(piece.begin.xid),
+                    op_id: self.named(&piece.begin).0,
                     xid: self.xid(piece.begin.xid),
                     end_lsn: end.end_lsn,
                     writes,
@@ -353,7 +369,7 @@ impl<'a> Applier<'a> {
         }
         let operation = match &self.open {
             Some(operation) => operation.clone(),
-            None => self.begin(piece.begin.xid).await?,
+            None => self.begin(&piece.begin).await?,
         };
         self.open = Some(operation.clone());
         for segment in &piece.segments {
@@ -398,11 +414,12 @@ impl<'a> Applier<'a> {
         Ok(())
     }
 
-    async fn begin(&mut self, low_xid: u32) -> Result<Operation, ReconcilerError> {
-        let (op_id, xid) = (self.op_id(low_xid), self.xid(low_xid));
+    async fn begin(&mut self, begin: &Begin) -> Result<Operation, ReconcilerError> {
+        let named = self.named(begin);
+        let op_id = named.0;
         self.writer.begin().await?;
         let outcomes = self.writer.outcomes(&[op_id]).await?;
-        Ok(self.writer.operation(op_id, xid, &outcomes))
+        Ok(self.writer.operation(named, &outcomes))
     }
 
     fn took(&mut self, applied: Applied) {
@@ -427,12 +444,14 @@ impl<'a> Applier<'a> {
         Xid::extend(low, self.here.snapshot.xmax())
     }
 
-    fn op_id(&self, low_xid: u32) -> OpId {
-        let identity = &self.identity;
-        OpId::of(
-            identity.system_identifier,
-            identity.epoch,
-            self.xid(low_xid),
+    /// A source transaction's key, its id, and the epoch of its commit.
+    fn named(&self, begin: &Begin) -> (OpId, Xid, Epoch) {
+        let xid = self.xid(begin.xid);
+        let epoch = self.identity.epochs.at(begin.commit_lsn);
+        (
+            OpId::of(self.identity.system_identifier, epoch, xid),
+            xid,
+            epoch,
         )
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use apply::logged::{ForeignTrace, ForeignWrite, FreshRead, FreshRow, Settled};
+use apply::logged::{ForeignTrace, ForeignWrite, FreshRead, FreshRow, Settled, Survival};
 use protocol::contract::TableIndex;
 use protocol::decide::sweep::has_passed;
 use protocol::decide::verdict::OwedWhy;
@@ -122,6 +122,18 @@ impl OwedBook {
         self.rows.contains_key(key)
     }
 
+    /// Whether rows of transactions that a failover has taken back are not settled yet.
+    pub(super) fn has_lost(&self) -> bool {
+        let mut rows = self.rows.values();
+        rows.any(|owed| owed.why == OwedWhy::Lost.label())
+    }
+
+    /// Whether rows of the table wait that are read because everything is.
+    pub(super) fn rechecks(&self, table: TableIndex) -> bool {
+        let mut rows = self.rows.iter();
+        rows.any(|(key, owed)| key.table() == table && owed.why == OwedWhy::Failover.label())
+    }
+
     pub(super) fn len(&self) -> usize {
         self.rows.len()
     }
@@ -204,7 +216,8 @@ impl Applier<'_> {
     pub(crate) async fn load_owed(&mut self) -> Result<(), ReconcilerError> {
         let sql = format!(
             r#"SELECT "table", encode(key, 'hex'), why, xid::text FROM segue.owed
-               WHERE "table" NOT IN (SELECT "table" FROM segue.stopped) LIMIT {LOADED_MAX}"#
+               WHERE "table" NOT IN (SELECT "table" FROM segue.stopped)
+               ORDER BY why = 'lost' DESC LIMIT {LOADED_MAX}"#
         );
         let rows = self.writer.connection().query_simple(&sql).await?;
         self.owed.is_partial = rows.len() >= LOADED_MAX;
@@ -241,7 +254,7 @@ impl Applier<'_> {
                  SELECT '{slot}', {}, '0/0', system_identifier::text, 1 FROM pg_control_system() \
                  ON CONFLICT (stream) DO UPDATE SET commit_lsn = held.commit_lsn \
                  RETURNING commit_lsn::text",
-                self.identity.epoch.number()
+                self.identity.epochs.current()
             ))
             .await?;
         Ok(position.and_then(|position| position.parse().ok()))
@@ -362,6 +375,11 @@ impl Applier<'_> {
         Some(FreshRow {
             xid: owed.xid,
             passed: self.sweep.passed_rev(&key, self.passed),
+            survival: if owed.why == OwedWhy::Lost.label() {
+                Survival::Lost
+            } else {
+                Survival::Kept
+            },
             is_foreign: owed.why == OwedWhy::Foreign.label(),
             is_held: owed.why == OwedWhy::Held.label(),
             foreign,

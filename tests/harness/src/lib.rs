@@ -21,6 +21,7 @@ pub mod segue;
 pub mod server;
 pub mod shop;
 pub mod small_disk;
+mod standby;
 pub mod tool;
 pub mod valve;
 pub mod wait;

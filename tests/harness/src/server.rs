@@ -69,10 +69,10 @@ impl Default for ServerOptions {
 /// A server, running unless it was killed or stopped.
 #[derive(Debug)]
 pub struct Server {
-    installation: Installation,
-    options: ServerOptions,
+    pub(crate) installation: Installation,
+    pub(crate) options: ServerOptions,
     directory: PathBuf,
-    port: u16,
+    pub(crate) port: u16,
     process: Option<Process>,
 }
 
@@ -104,7 +104,10 @@ impl Server {
         Ok(copy)
     }
 
-    fn in_new_directory(installation: Installation, options: ServerOptions) -> Result<Self> {
+    pub(crate) fn in_new_directory(
+        installation: Installation,
+        options: ServerOptions,
+    ) -> Result<Self> {
         let number = SERVER_COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("server-{number}-pg{}", installation.version);
         let directory = Guardian::of_this_process()?.directory().join(name);
@@ -120,7 +123,7 @@ impl Server {
     }
 
     /// Starts the server of this directory on a free port.
-    async fn run_somewhere(&mut self) -> Result<()> {
+    pub(crate) async fn run_somewhere(&mut self) -> Result<()> {
         // Between finding a free port and binding it another process may take it.
         for _ in 0..20 {
             self.port = ports::free()?;
@@ -230,7 +233,7 @@ impl Server {
         settings
     }
 
-    fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.directory.join("data")
     }
 

@@ -42,7 +42,7 @@
 mod history;
 
 use crate::lsn::Lsn;
-use crate::revision::{Epoch, Revision};
+use crate::revision::{Epoch, Revision, RevisionError};
 use crate::xid::Xid;
 
 pub use history::{Ancestor, History, HistoryError, Kinship};
@@ -248,11 +248,26 @@ impl Epochs {
         self.begun.last().map_or(self.first, |(epoch, _)| *epoch)
     }
 
+    /// Where the latest began; the beginning of the log for the first.
+    pub fn began(&self) -> Lsn {
+        self.begun.last().map_or(Lsn::ZERO, |(_, lsn)| *lsn)
+    }
+
     /// The epoch of the record at `lsn`, in the history that is followed now.
     pub fn at(&self, lsn: Lsn) -> Epoch {
         let mut latest = self.begun.iter().rev();
         let found = latest.find(|(_, begins)| lsn >= *begins);
         found.map_or(self.first, |(epoch, _)| *epoch)
+    }
+
+    /// The revision of the record at `lsn`.
+    pub fn revision(&self, lsn: Lsn) -> Result<Revision, RevisionError> {
+        Revision::logged(self.at(lsn), lsn)
+    }
+
+    /// The epoch of the transaction whose commit record ends at `end`.
+    pub fn of_commit(&self, end: Lsn) -> Epoch {
+        self.at(Lsn::new(end.as_u64().saturating_sub(1)))
     }
 
     /// Whether a version is of the history that is followed now.

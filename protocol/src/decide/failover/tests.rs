@@ -195,8 +195,13 @@ fn a_record_is_of_the_epoch_that_its_position_has_in_the_history_followed() {
     let mut epochs = Epochs::starting_with(Epoch::FIRST);
     assert_eq!(epochs.at(Lsn::new(5)), Epoch::FIRST);
     epochs.begin(SECOND, Lsn::new(1000));
+    assert_eq!(epochs.began(), Lsn::new(1000));
     assert_eq!(epochs.at(Lsn::new(999)), Epoch::FIRST);
     assert_eq!(epochs.at(Lsn::new(1000)), SECOND);
+    assert_eq!(epochs.revision(Lsn::new(1000)), Ok(rev(SECOND, 1000)));
+    // The last commit under the fork ends there.
+    assert_eq!(epochs.of_commit(Lsn::new(1000)), Epoch::FIRST);
+    assert_eq!(epochs.of_commit(Lsn::new(1001)), SECOND);
     // The next one has less of the first than the second had: the second is in no history any more.
     let third = SECOND.next().unwrap();
     epochs.begin(third, Lsn::new(700));

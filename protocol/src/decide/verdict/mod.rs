@@ -147,6 +147,10 @@ pub enum OwedWhy {
     SchemaDrift,
     /// A partition was emptied that the target does not have: the row may have lain in it.
     Truncated,
+    /// A transaction wrote it that the new source of a failover does not have.
+    Lost,
+    /// After a failover everything is read again.
+    Failover,
 }
 
 impl OwedWhy {
@@ -162,6 +166,8 @@ impl OwedWhy {
             Self::Held => "held",
             Self::SchemaDrift => "schema_drift",
             Self::Truncated => "truncated",
+            Self::Lost => "lost",
+            Self::Failover => "failover",
         }
     }
 }

@@ -174,7 +174,7 @@ impl Applier<'_> {
     ) -> Result<(), ReconcilerError> {
         let stored = contract::load_from_source(source).await?;
         let after = next(&stored.contract, changes);
-        let epoch = self.identity.epoch;
+        let epoch = self.identity.epochs.current();
         if replace(source, target, epoch, [&stored.contract, &after]).await? {
             let version = after.version;
             let names: Vec<&str> = changes.iter().map(|(name, _)| name.as_str()).collect();
